@@ -1,0 +1,34 @@
+"""The catalogue: `from components import classify_text` gives a component to use in a pipeline.
+
+Names are looked up on first use, because a module that holds a `@dsl.component` cannot be imported in the process of a
+step (`_KFP_RUNTIME=true`), while the plain modules in this package must be.
+"""
+
+from importlib import import_module
+from typing import Any
+
+CATALOGUE = {
+    "read_dataset": "data",
+    "fingerprint_source": "data",
+    "plan_shards": "data",
+    "export_dataset": "data",
+    "resolve_model": "deployment",
+    "classify_text": "inference",
+    "collect_predictions": "inference",
+    "evaluate_predictions": "evaluation",
+    "publish_outcome": "messaging",
+    "concat": "text",
+    "reverse": "text",
+}
+
+__all__ = sorted(CATALOGUE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in CATALOGUE:
+        raise AttributeError(f"There is no component {name!r}; there are: {', '.join(__all__)}.")
+    return getattr(import_module(f"components.{CATALOGUE[name]}.{name}.component"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,127 @@
+"""Files behind a path or a URI: local folders and Cloud Storage, through fsspec."""
+
+import hashlib
+import os
+import posixpath
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import InputError
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as it is now.
+
+    Attributes:
+        uri: Its absolute path or `gs://` URI.
+        size: Its size in bytes.
+        version: What changes when the file changes: a generation, an etag, or size and modification time.
+    """
+
+    uri: str
+    size: int
+    version: str
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """Opens the file system that holds a URI.
+
+    Args:
+        uri: A local path or a `gs://` URI. With `STORAGE_EMULATOR_HOST` set, `gs://` means that emulator.
+
+    Returns:
+        An fsspec file system and the path within it.
+
+    Raises:
+        InputError: The URI's scheme is neither local nor `gs://`.
+    """
+    import fsspec
+
+    scheme = uri.split("://", 1)[0] if "://" in uri else "file"
+    if scheme == "file":
+        return fsspec.filesystem("file"), str(Path(uri.removeprefix("file://")).expanduser().absolute())
+    if scheme != "gs":
+        raise InputError(f"{uri!r} is at {scheme}://.", "Give a local path or a gs:// URI.")
+    options = {}
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        # gcsfs otherwise asks over gRPC what kind of bucket it is, and hangs 60 s against any emulator.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        options = {"token": "anon"}
+    return fsspec.filesystem("gs", **options), uri.removeprefix("gs://")
+
+
+def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[StoredFile]:
+    """Lists what is behind a file, a folder (with its sub-folders) or a glob, sorted by name.
+
+    Args:
+        uri: A path or `gs://` URI; `*`, `?` and `[` make it a glob unless a file of exactly that name exists.
+        suffixes: Lower-case endings to keep when a folder or a glob is listed, such as `(".csv",)`; empty keeps all.
+            Hidden files (`.` or `_` first, as Spark writes its markers) are left out of folders and globs.
+
+    Returns:
+        The files; their listing comes from the store now, not from an earlier answer.
+
+    Raises:
+        InputError: Nothing is there.
+    """
+    fs, path = filesystem(uri)
+    fs.invalidate_cache()
+    if fs.isfile(path):
+        return [_stored(uri, fs.info(path))]
+    found = fs.glob(path, detail=True) if any(c in path for c in "*?[") else fs.find(path, detail=True)
+    files = [
+        _stored(uri, info)
+        for name, info in sorted(found.items())
+        if info["type"] == "file"
+        and not posixpath.basename(name).startswith((".", "_"))
+        and (not suffixes or name.lower().endswith(suffixes))
+    ]
+    if not files:
+        wanted = f" that ends in {', '.join(suffixes)}" if suffixes else ""
+        raise InputError(f"There is no file{wanted} at {uri!r}.", "Check the path, and that the step may read it.")
+    return files
+
+
+def _stored(uri: str, info: dict[str, Any]) -> StoredFile:
+    prefix = "gs://" if uri.startswith("gs://") else ""
+    version = info.get("generation") or info.get("etag") or f"{info.get('mtime')}"
+    return StoredFile(uri=prefix + info["name"], size=int(info["size"]), version=f"{version}/{info['size']}")
+
+
+def digest_of(files: list[StoredFile]) -> str:
+    """Digests names, sizes and versions, so that it changes when any of the files does (64 hexadecimal digits)."""
+    sha = hashlib.sha256()
+    for file in files:
+        sha.update(f"{file.uri}\0{file.size}\0{file.version}\n".encode())
+    return sha.hexdigest()
+
+
+def download_folder(uri: str, folder: Path) -> None:
+    """Copies every file below a folder to a local folder, which must not exist yet.
+
+    Raises:
+        InputError: There is no such folder, or nothing in it.
+    """
+    fs, path = filesystem(uri)
+    fs.invalidate_cache()
+    names = fs.find(path)
+    if not names or fs.isfile(path):
+        raise InputError(f"There is no folder with files at {uri!r}.", "Check the path, and that the step may read it.")
+    for name in names:
+        target = folder / posixpath.relpath(name, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(name, str(target))
+
+
+def move_into_place(source: Path, target: Path) -> None:
+    """Moves a finished file or folder to the path of an artifact, replacing what an earlier attempt left there.
+
+    A Cloud Storage mount has neither append nor an atomic rename, so outputs are finished elsewhere and moved once.
+    """
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
