@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format compile bundle clean
+PYTHON_IN_VENV := .venv/bin/python
+
+help:  ## Show this screen
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup:  ## Make .venv with the pinned dependencies (the other targets do it when needed)
+	@scripts/set_up.sh
+
+demo: setup  ## Publish one message and follow it to a transformer's predictions, all on this machine
+	@$(PYTHON_IN_VENV) -m examples.train_example_model
+	@$(PYTHON_IN_VENV) -m examples.demo
+
+test: lint  ## Run every check and every test
+	@$(PYTHON_IN_VENV) -m pipelines.compile --check
+	@$(PYTHON_IN_VENV) -m pytest -n 2 --dist loadfile
+
+lint: setup  ## Check style and types only
+	@$(PYTHON_IN_VENV) -m ruff check .
+	@$(PYTHON_IN_VENV) -m ruff format --check .
+	@$(PYTHON_IN_VENV) -m mypy
+
+format: setup  ## Format the code, and mend what can be mended by itself
+	@$(PYTHON_IN_VENV) -m ruff check --fix .
+	@$(PYTHON_IN_VENV) -m ruff format .
+
+compile: setup  ## Compile the pipelines to compiled/*.json
+	@$(PYTHON_IN_VENV) -m pipelines.compile
+
+bundle: setup  ## Write what is deployed as the Cloud Run function to bundle/
+	@$(PYTHON_IN_VENV) -m triggers.bundle --output bundle
+
+clean:  ## Delete what the other targets made, but .venv
+	@rm -rf out bundle build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
