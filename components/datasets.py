@@ -4,6 +4,7 @@ Predictions and Embeddings are Datasets with more columns.
 """
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,9 @@ class DatasetWriter:
                 self._flush()
         self.rows += batch.num_rows
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._flush()
@@ -123,7 +126,10 @@ def part_files(path: str | Path) -> list[Path]:
     """
     parts = sorted(Path(path).glob("part-*.parquet"))
     if not parts:
-        raise InputError(f"There is no Dataset in {str(path)!r}.", "Give a folder of part-*.parquet files, as read_dataset writes it.")
+        raise InputError(
+            f"There is no Dataset in {str(path)!r}.",
+            "Give a folder of part-*.parquet files, as read_dataset writes it.",
+        )
     return parts
 
 
@@ -163,6 +169,33 @@ def read_batches(
                     continue
                 table = file.read_row_group(group, columns=columns, use_threads=False)
                 yield from table.slice(first, last - first).to_batches(max_chunksize=batch_rows)
+
+
+def parse_shard(shard: str, rows: int) -> tuple[int, int]:
+    """Reads a shard as `plan_shards` writes it.
+
+    Args:
+        shard: `"start:stop"`, the first row and the row to stop before; `""` means all rows.
+        rows: The Dataset's rows.
+
+    Returns:
+        The first row and the row to stop before.
+
+    Raises:
+        InputError: It is not `start:stop`, or not within the Dataset.
+    """
+    if not shard:
+        return 0, rows
+    match = re.fullmatch("([0-9]{1,18}):([0-9]{1,18})", shard)
+    if not match:
+        raise InputError(f"{shard!r} is not a shard.", "Give start:stop, as plan_shards writes it, or '' for all rows.")
+    start, stop = int(match[1]), int(match[2])
+    if not start <= stop <= rows:
+        raise InputError(
+            f"The shard {shard!r} is not within the Dataset's {rows} rows.",
+            "Plan the shards with plan_shards from the same Dataset.",
+        )
+    return start, stop
 
 
 def metadata_of(writer: DatasetWriter, **more: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import posixpath
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,14 @@ class StoredFile:
         uri: Its absolute path or `gs://` URI.
         size: Its size in bytes.
         version: What changes when the file changes: a generation, an etag, or size and modification time.
+        name: Its path below the folder that was listed (for a glob: below the part before the first wildcard's folder;
+            for a single file: its base name). It stays the same when the folder is moved.
     """
 
     uri: str
     size: int
     version: str
+    name: str
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
@@ -36,10 +40,12 @@ def filesystem(uri: str) -> tuple[Any, str]:
         An fsspec file system and the path within it.
 
     Raises:
-        InputError: The URI's scheme is neither local nor `gs://`.
+        InputError: The URI is empty, or its scheme is neither local nor `gs://`.
     """
     import fsspec
 
+    if not uri.removeprefix("gs://"):
+        raise InputError(f"{uri!r} names no place.", "Give a local path or a gs:// URI.")
     scheme = uri.split("://", 1)[0] if "://" in uri else "file"
     if scheme == "file":
         return fsspec.filesystem("file"), str(Path(uri.removeprefix("file://")).expanduser().absolute())
@@ -59,43 +65,58 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[StoredFile]:
     Args:
         uri: A path or `gs://` URI; `*`, `?` and `[` make it a glob unless a file of exactly that name exists.
         suffixes: Lower-case endings to keep when a folder or a glob is listed, such as `(".csv",)`; empty keeps all.
-            Hidden files (`.` or `_` first, as Spark writes its markers) are left out of folders and globs.
+            Hidden files and folders below (`.` or `_` first, as Spark writes its markers) are left out of both.
 
     Returns:
         The files; their listing comes from the store now, not from an earlier answer.
 
     Raises:
-        InputError: Nothing is there.
+        InputError: Nothing is there, or a link leads nowhere.
     """
     fs, path = filesystem(uri)
     fs.invalidate_cache()
     if fs.isfile(path):
-        return [_stored(uri, fs.info(path))]
-    found = fs.glob(path, detail=True) if any(c in path for c in "*?[") else fs.find(path, detail=True)
-    files = [
-        _stored(uri, info)
-        for name, info in sorted(found.items())
-        if info["type"] == "file"
-        and not posixpath.basename(name).startswith((".", "_"))
-        and (not suffixes or name.lower().endswith(suffixes))
-    ]
+        return [_stored(uri, fs.info(path), posixpath.dirname(path))]
+    wildcard = re.search(r"[*?\[]", path)
+    root = posixpath.dirname(path[: wildcard.start()]) if wildcard else path
+    try:
+        found = fs.glob(path, detail=True) if wildcard else fs.find(path, detail=True)
+    except FileNotFoundError:  # what gcsfs says of a bucket that does not exist
+        found = {}
+    files = []
+    for name, info in sorted(found.items()):
+        hidden = any(part.startswith((".", "_")) for part in posixpath.relpath(name, root).split("/"))
+        if hidden or (suffixes and not name.lower().endswith(suffixes)):
+            continue
+        # A listing describes a link itself; its size and time are those of the file that it points to.
+        if info.get("islink"):
+            if not fs.exists(name):
+                raise InputError(f"{name!r} is a link to a file that does not exist.", "Mend the link, or remove it.")
+            info = fs.info(name)
+        if info["type"] == "file":
+            files.append(_stored(uri, info, root))
     if not files:
         wanted = f" that ends in {', '.join(suffixes)}" if suffixes else ""
         raise InputError(f"There is no file{wanted} at {uri!r}.", "Check the path, and that the step may read it.")
     return files
 
 
-def _stored(uri: str, info: dict[str, Any]) -> StoredFile:
+def _stored(uri: str, info: dict[str, Any], root: str) -> StoredFile:
     prefix = "gs://" if uri.startswith("gs://") else ""
     version = info.get("generation") or info.get("etag") or f"{info.get('mtime')}"
-    return StoredFile(uri=prefix + info["name"], size=int(info["size"]), version=f"{version}/{info['size']}")
+    return StoredFile(
+        uri=prefix + info["name"],
+        size=int(info["size"]),
+        version=f"{version}/{info['size']}",
+        name=posixpath.relpath(info["name"], root),
+    )
 
 
 def digest_of(files: list[StoredFile]) -> str:
     """Digests names, sizes and versions, so that it changes when any of the files does (64 hexadecimal digits)."""
     sha = hashlib.sha256()
     for file in files:
-        sha.update(f"{file.uri}\0{file.size}\0{file.version}\n".encode())
+        sha.update(f"{file.uri}\0{file.size}\0{file.version}\n".encode(errors="surrogateescape"))
     return sha.hexdigest()
 
 

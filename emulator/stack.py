@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -199,23 +198,20 @@ class Stack(AbstractContextManager["Stack"]):
         with urllib.request.urlopen(f"http://{self.vertex.address}/v1/{name}", timeout=30) as response:  # noqa: S310
             return dict(json.load(response))
 
-    def pull(self, topic: str, timeout: float = 0) -> list[dict[str, Any]]:
+    def pull(self, topic: str, timeout: float = 1) -> list[dict[str, Any]]:
         """Takes the messages that wait on a topic's reader, each as `{"data": bytes, "attributes": dict}`.
 
         Args:
             topic: `DEAD_LETTER_TOPIC` or `OUTCOME_TOPIC`.
             timeout: How many seconds to wait for a first message.
         """
+        from google.api_core.exceptions import DeadlineExceeded
         from google.cloud import pubsub_v1
 
-        deadline = time.monotonic() + timeout
         with pubsub_v1.SubscriberClient() as subscriber:
-            while True:
-                answer = subscriber.pull(subscription=_reader(topic), max_messages=1000, return_immediately=True)
-                if answer.received_messages or time.monotonic() > deadline:
-                    break
-                time.sleep(0.2)
-            if not answer.received_messages:
+            try:
+                answer = subscriber.pull(subscription=_reader(topic), max_messages=1000, timeout=timeout, retry=None)
+            except DeadlineExceeded:
                 return []
             subscriber.acknowledge(subscription=_reader(topic), ack_ids=[m.ack_id for m in answer.received_messages])
             return [

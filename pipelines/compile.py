@@ -11,13 +11,12 @@ from typing import Annotated, Any
 import typer
 from google.protobuf import json_format
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from components.image import COMPONENT_IMAGE
 from pipelines.machines import machines_json
 
 PIPELINES = ("basic", "batch_classification")
-COMPILED = Path(__file__).resolve().parent.parent / "compiled"
 
 
 def compile_pipeline(name: str, image: str = COMPONENT_IMAGE) -> dict[str, Any]:
@@ -80,7 +79,9 @@ def _documents(image: str) -> Iterator[tuple[str, str]]:
 
 
 def _table(folder: Path, documents: dict[str, str]) -> Table:
-    table = Table("file", "steps", "GPU steps", "required parameters", "KiB", title=f"Compiled to {folder}")
+    table = Table(
+        Column("file", no_wrap=True), "steps", "GPU steps", "required parameters", "KiB", title=f"Compiled to {folder}"
+    )
     for name, text in documents.items():
         document = json.loads(text)
         if "root" not in document:
@@ -99,7 +100,7 @@ def main(
         bool, typer.Option("--check", help="Write nothing; exit 1 with a diff when a file is out of date.")
     ] = False,
     image: Annotated[str, typer.Option(help="The image that steps run in, best by digest.")] = COMPONENT_IMAGE,
-    output: Annotated[Path, typer.Option(help="The folder to write to, or to check.")] = COMPILED,
+    output: Annotated[Path, typer.Option(help="The folder to write to, or to check.")] = Path("compiled"),
 ) -> None:
     """Compile every pipeline to JSON for Vertex AI.
 

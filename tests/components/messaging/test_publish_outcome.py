@@ -47,7 +47,9 @@ def test_no_topic_publishes_nothing():
     assert publish(make_outcome("p", JOB, "", "SUCCEEDED", None, ""), "") == ""
 
 
-@pytest.mark.parametrize("topic", ["outcomes", "projects/p/topics/", "projects/p/subscriptions/s", "projects/p/topics/t/x"])
+@pytest.mark.parametrize(
+    "topic", ["outcomes", "projects/p/topics/", "projects/p/subscriptions/s", "projects/p/topics/t/x"]
+)
 def test_malformed_topic_is_one_sentence(topic):
     with pytest.raises(InputError, match="projects/PROJECT/topics/TOPIC"):
         publish(make_outcome("p", JOB, "", "SUCCEEDED", None, ""), topic)

@@ -1,0 +1,65 @@
+"""Ends every process of a job, found by a mark that each of them carries.
+
+A job's processes inherit an environment variable with the job's folder. Unlike a process id in a file, the mark cannot
+name a stranger after a reboot, and it also finds a step's child that left the process group, and the steps of a runner
+that is no longer there.
+"""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+MARK = "KFP_TRANSFORMERS_JOB_FOLDER"
+_GRACE_SECONDS = 3.0
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Returns the living processes of the job in a folder."""
+    return [process for process in psutil.process_iter() if _mark_of(process) == str(folder)]
+
+
+def end_job(folder: Path, grace: float = _GRACE_SECONDS) -> None:
+    """Ends the processes of the job in a folder, and returns when they are gone.
+
+    The job's runner goes first and at once: it would otherwise record as failed the steps that end here.
+
+    Args:
+        folder: The job's folder, absolute.
+        grace: How many seconds a step has between SIGTERM and SIGKILL.
+    """
+    found = processes_of(folder)
+    for process in found:
+        if "emulator.runner" in _command_of(process):
+            _signal(process.kill)
+    while found:
+        for process in found:
+            _signal(process.terminate)
+        _, left = psutil.wait_procs(found, grace)
+        for process in left:
+            _signal(process.kill)
+        psutil.wait_procs(left, grace)
+        # What was started between the look and the signal is found by the next look.
+        found = processes_of(folder)
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process.environ().get(MARK)
+    except (psutil.Error, OSError):
+        return None
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def _signal(send: Callable[[], None]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        send()

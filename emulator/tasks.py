@@ -1,0 +1,324 @@
+"""Runs a compiled pipeline with kfp.local and observes each of its tasks.
+
+kfp.local has no hooks, so this module puts functions of its own in the place of some of kfp.local's, in the job's own
+process and for good. They record each task's start, inputs, outputs and end, give each task a folder by its path, take
+over the tasks that an earlier process of the same job finished, and put right what would make a run differ from one
+on Vertex AI without a word: conditions on named outputs or on text with quotes, the final status that an exit task
+receives, whole numbers inside text, and an error that would keep the exit task from running.
+"""
+
+import contextlib
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+from kfp.local import (
+    cache,
+    executor_input_utils,
+    importer_handler,
+    io,
+    logging_utils,
+    subprocess_task_handler,
+)
+from kfp.local.orchestrator import enhanced_dag_orchestrator as orchestrator
+from kfp.local.orchestrator import orchestrator_utils, task_executor, task_spec_utils
+from kfp.local.status import Status
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from emulator.cache import StepCache
+from emulator.conditions import evaluate
+from emulator.records import FAILED_PRECONDITION, TaskRecord
+from emulator.recorder import CHANNEL, Recorder, to_outputs, to_values
+from emulator.steps import run_step
+
+_ITERATION = re.compile(r"(.+)-iteration-(\d+)$")
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """A DAG that runs: its path, and its specification."""
+
+    path: str
+    component: Any
+
+    def path_of(self, task_name: str) -> str:
+        return f"{self.path}/{task_name}" if self.path else task_name
+
+
+_scope: ContextVar[_Scope] = ContextVar("scope")
+_task: ContextVar[TaskRecord] = ContextVar("task")
+
+
+class _ScopedStore(io.IOStore):
+    """A DAG's values that know which DAG they belong to, also in another thread."""
+
+    def __init__(self, parent: io.IOStore | None = None):
+        super().__init__(parent)
+        self.scope = _scope.get()
+
+
+class _Step(subprocess_task_handler.SubprocessTaskHandler):
+    """Runs a step's process, whatever its image is called."""
+
+    observer: "Observer"
+
+    def validate_image(self, image: str) -> None:
+        """Takes any image: every step runs in the present environment."""
+
+    def run(self) -> Status:
+        return self.observer.run_step(self.full_command, self.env_vars)
+
+
+class Observer:
+    """Runs one job's pipeline.
+
+    Args:
+        recorder: What takes the tasks' records.
+        artifacts: The folder for everything that the steps write.
+        step_cache: The cache shared between jobs; None without one.
+        fail_fast: Whether no further task starts once one has failed.
+    """
+
+    def __init__(self, recorder: Recorder, artifacts: Path, step_cache: StepCache | None, fail_fast: bool = False):
+        self.recorder, self.artifacts, self.fail_fast = recorder, artifacts, fail_fast
+        self._cache = step_cache
+        self._executor_inputs: dict[str, dict[str, Any]] = {}
+
+    def run(
+        self, spec: pipeline_spec_pb2.PipelineSpec, executors: dict[str, Any], arguments: dict[str, Any]
+    ) -> tuple[dict[str, Any], bool]:
+        """Runs the pipeline in this process, which runs no other after it.
+
+        Returns:
+            The pipeline's outputs, and whether it succeeded.
+        """
+        runner = local.SubprocessRunner(use_venv=False)
+        # Never a folder that exists: kfp.local deletes its workspace.
+        workspace = str(self.artifacts.parent / "workspace")
+        local.init(runner, pipeline_root=str(self.artifacts), workspace_root=workspace, raise_on_error=False)
+        self._install()
+        job = self.recorder.record.id
+        outputs, status = orchestrator.run_enhanced_dag(
+            pipeline_resource_name=job,
+            dag_component_spec=spec.root,
+            executors=executors,
+            components=dict(spec.components.items()),
+            dag_arguments=arguments,
+            pipeline_root=str(self.artifacts),
+            runner=runner,
+            unique_pipeline_id=job,
+            fail_stack=[],
+        )
+        return outputs, status == Status.SUCCESS
+
+    def _install(self) -> None:
+        """Puts this object's functions in the place of kfp.local's."""
+        utils = orchestrator_utils.OrchestratorUtils
+        self._execute_task = orchestrator.execute_task
+        self._run_dag = orchestrator.run_enhanced_dag
+        self._run_loop = orchestrator._run_parallel_for_task
+        self._execute_single_task = task_executor.execute_single_task
+        self._make_arguments: Callable[..., dict[str, Any]] = utils.make_task_arguments
+        self._build_nested_arguments = task_spec_utils.build_nested_dag_arguments
+        self._to_dict = executor_input_utils.executor_input_to_dict
+        self._importer_uri = importer_handler.get_importer_uri
+        _Step.observer = self
+
+        orchestrator.execute_task = self.execute_task
+        orchestrator.run_enhanced_dag = self.run_dag
+        orchestrator._run_parallel_for_task = self.run_loop
+        orchestrator.ConditionEvaluator.evaluate_condition = staticmethod(self.evaluate_condition)
+        task_executor.execute_single_task = self.execute_single_task
+        task_spec_utils.build_nested_dag_arguments = self.build_nested_arguments
+        utils.make_task_arguments = self.make_arguments
+        executor_input_utils.executor_input_to_dict = self.executor_input_to_dict
+        executor_input_utils.construct_local_task_root = lambda **_: str(self.artifacts / _task.get().path)
+        importer_handler.get_importer_uri = self.importer_uri
+        subprocess_task_handler.SubprocessTaskHandler = _Step
+        io.IOStore = _ScopedStore
+        cache.get_local_cache = lambda: self
+
+        # Both change global state (the root logger, print) from several threads at once.
+        logging_utils.local_logger_context = contextlib.nullcontext
+        logging_utils.indented_print = contextlib.nullcontext
+        logging_utils.print_horizontal_line = lambda: None
+        logging_utils.color_text = lambda text, color: text
+
+    # What kfp.local sees as the cache; the task that takes over earlier outputs is marked.
+
+    def compute_key(self, **arguments: Any) -> str:
+        """Returns the cache's key of a step."""
+        return self._cache.compute_key(**arguments) if self._cache else ""
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Returns cached outputs, or None."""
+        outputs = self._cache.get(key) if self._cache else None
+        _task.get().cached = outputs is not None
+        return outputs
+
+    def put(self, key: str, outputs: dict[str, Any]) -> None:
+        """Keeps the outputs of a step that ran."""
+        if self._cache:
+            self._cache.put(key, outputs)
+
+    # What runs in the place of kfp.local's functions.
+
+    def run_dag(self, **arguments: Any) -> tuple[dict[str, Any], Status]:
+        """Runs a DAG, and records its tasks that were not triggered."""
+        around = _task.get(None)
+        scope = _Scope(around.path if around else "", arguments["dag_component_spec"])
+        token = _scope.set(scope)
+        try:
+            result = self._run_dag(**arguments)
+        finally:
+            _scope.reset(token)
+        known = {task.path for task in self.recorder.record.tasks}
+        for name, task_spec in scope.component.dag.tasks.items():
+            if scope.path_of(name) not in known:
+                skipped = self._new_record(scope, name, task_spec)
+                self.recorder.start(skipped)
+                self.recorder.close(skipped, "NOT_TRIGGERED")
+        return result
+
+    def execute_task(self, task_name: str, task_spec: Any, **arguments: Any) -> tuple[dict[str, Any], Status]:
+        """Runs a task; an exception inside kfp.local is that task's failure, so that the exit task still runs."""
+        scope: _Scope = arguments["io_store"].scope
+        path = scope.path_of(task_name)
+        finished = self.recorder.finished(path)
+        if finished:
+            component = arguments["components"][task_spec.component_ref.name]
+            definitions = component.output_definitions.artifacts
+            lists = {name for name in definitions if definitions[name].is_artifact_list}
+            return to_outputs(finished.outputs, lists), Status.SUCCESS
+        if (
+            self.fail_fast
+            and self.recorder.first_error("")
+            and not orchestrator._has_task_final_status_input(task_spec)
+        ):
+            return {}, Status.FAILURE
+        task = self._new_record(scope, task_name, task_spec, arguments["components"])
+        self.recorder.start(task)
+        token = _task.set(task)
+        try:
+            outputs, status = self._execute_task(task_name=task_name, task_spec=task_spec, **arguments)
+        except Exception as error:  # noqa: BLE001 - whatever kfp.local raises, it is this task that cannot run
+            logging.exception("Task %s cannot run.", path)
+            task.error = f"{type(error).__name__}: {error}"
+            outputs, status = {}, Status.FAILURE
+        finally:
+            _task.reset(token)
+        if status == Status.SUCCESS:
+            self.recorder.close(task, "SUCCEEDED", outputs)
+        else:
+            self.recorder.close(task, "FAILED", error=task.error or self.recorder.first_error(path))
+        return outputs, status
+
+    def run_loop(self, task_name: str, task_spec: Any, **arguments: Any) -> bool:
+        """Runs a loop, and records it as a task around its iterations."""
+        store = arguments["io_store"]
+        loop = self._new_record(store.scope, task_name, task_spec, arguments["components"])
+        self.recorder.start(loop)
+        try:
+            failed = self._run_loop(task_name=task_name, task_spec=task_spec, **arguments)
+        except (ValueError, KeyError, TypeError) as error:
+            loop.error, failed = f"{type(error).__name__}: {error}", True
+        if failed:
+            store.put_task_status(task_name, "FAILED")
+            error_inside = self.recorder.first_error(loop.path) or self._error_of_iterations(loop.path)
+            self.recorder.close(loop, "FAILED", error=loop.error or error_inside)
+        else:
+            self.recorder.close(loop, "SUCCEEDED", store._task_output_data.get(task_name, {}))
+        return bool(failed)
+
+    def execute_single_task(self, **arguments: Any) -> tuple[dict[str, Any], Status]:
+        """Runs a task that is no DAG."""
+        outputs, status = self._execute_single_task(**arguments)
+        if _task.get().cached:
+            _log(_task.get().path, "The outputs of an earlier run are taken over.")
+        return outputs, status
+
+    def evaluate_condition(self, condition: str, io_store: _ScopedStore) -> bool:
+        """Says whether the tasks under a condition run.
+
+        kfp.local looks values up by the text of their names, which fails for named outputs, and pastes them into the
+        expression, which fails for text with quotes; both would silently skip the tasks.
+        """
+        if not condition:
+            return True
+        tasks = io_store.scope.component.dag.tasks.values()
+        inputs = next(task.inputs for task in tasks if task.trigger_policy.condition == condition)
+        return evaluate(condition, self._make_arguments(inputs, io_store))
+
+    def make_arguments(self, task_inputs_spec: Any, io_store: _ScopedStore) -> dict[str, Any]:
+        """Returns a task's arguments; an exit task learns the job's real name and the error that ended the run."""
+        arguments = self._make_arguments(task_inputs_spec=task_inputs_spec, io_store=io_store)
+        for name, spec in task_inputs_spec.parameters.items():
+            if spec.HasField("task_final_status"):
+                arguments[name] |= {"pipeline_job_resource_name": self.recorder.record.name}
+                if arguments[name]["state"] == "FAILED":
+                    producer = io_store.scope.path_of(spec.task_final_status.producer_task)
+                    message = self.recorder.first_error(producer) or arguments[name]["error"]["message"]
+                    arguments[name]["error"] = {"code": FAILED_PRECONDITION, "message": message}
+        _task.get().inputs = to_values(arguments)
+        return arguments
+
+    def build_nested_arguments(self, **arguments: Any) -> dict[str, Any]:
+        """Returns the arguments of a DAG; kfp.local forgets the artifacts of one that takes no parameters."""
+        inputs = arguments["task_spec"].inputs
+        result: dict[str, Any] = self._build_nested_arguments(**arguments)
+        if inputs.artifacts and not inputs.parameters:
+            result |= self.make_arguments(task_inputs_spec=inputs, io_store=arguments["io_store"])
+        return result
+
+    def executor_input_to_dict(self, executor_input: Any, component_spec: Any) -> dict[str, Any]:
+        """Returns a step's input; whole numbers that become part of a text stay whole (`n=5`, not `n=5.0`)."""
+        document: dict[str, Any] = self._to_dict(executor_input=executor_input, component_spec=component_spec)
+        values = document.get("inputs", {}).get("parameterValues", {})
+        for name, value in values.items():
+            if name.startswith(CHANNEL) and isinstance(value, float) and value.is_integer():
+                values[name] = int(value)
+        # kfp.local fills the placeholders in this very dictionary before the step starts.
+        self._executor_inputs[_task.get().path] = values
+        return document
+
+    def importer_uri(self, importer_spec: Any, executor_input: Any) -> str:
+        """Returns the place that an importer names; kfp.local would go on with one that is not on this machine."""
+        uri = str(self._importer_uri(importer_spec, executor_input))
+        if "://" in uri:
+            raise ValueError(f"An importer names {uri}, which is not on this machine: name a local file or folder.")
+        return uri
+
+    def run_step(self, command: list[str], env: dict[str, str]) -> Status:
+        """Runs a step's process in an empty folder of its own."""
+        task = _task.get()
+        values = self._executor_inputs.pop(task.path)
+        parameters = {name: value for name, value in values.items() if not name.startswith(CHANNEL)}
+        self.recorder.change(lambda: setattr(task.inputs, "parameters", parameters))
+        # A process of this job that was ended, or an attempt that failed, may have left half a result.
+        shutil.rmtree(self.artifacts / task.path, ignore_errors=True)
+        task.error = run_step(command, env, lambda line: _log(task.path, line))
+        return Status.FAILURE if task.error else Status.SUCCESS
+
+    def _new_record(self, scope: _Scope, name: str, task_spec: Any, components: Any = None) -> TaskRecord:
+        component = task_spec.component_ref.name
+        title, parent, iteration = task_spec.task_info.name or name, scope.path, _ITERATION.match(name)
+        if iteration and iteration[1] in scope.component.dag.tasks:
+            title, parent = f"{title} [{iteration[2]}]", scope.path_of(iteration[1])
+        dag = components is not None and components[component].WhichOneof("implementation") == "dag"
+        return TaskRecord(scope.path_of(name), name, component.removeprefix("comp-"), title, parent, dag=dag)
+
+    def _error_of_iterations(self, path: str) -> str:
+        failed = [task for task in self.recorder.record.tasks if task.parent == path and task.state == "FAILED"]
+        return failed[0].error if failed else ""
+
+
+def _log(path: str, line: str) -> None:
+    sys.stdout.write(f"[{path}] {line}\n")
+    sys.stdout.flush()
