@@ -78,8 +78,11 @@ def run_child(step: str, folder: str) -> dict[str, float]:
 
 def build_model(folder: Path) -> None:
     """Builds the model in a process that ends, so that training a tokenizer is in nobody's baseline."""
+    from transformers.utils import logging
+
     from tests.tiny_model import build_tiny_model
 
+    logging.disable_progress_bar()
     build_tiny_model(folder / "model", LABELS, [WORDS])
 
 

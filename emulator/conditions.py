@@ -33,5 +33,5 @@ def evaluate(condition: str, parameters: dict[str, Any]) -> bool:
         SyntaxError: The condition cannot be read.
         KeyError: It names a parameter that is not given.
     """
-    names = {"__builtins__": {}, **_NAMES, "inputs": SimpleNamespace(parameter_values=parameters)}
+    names: dict[str, Any] = {"__builtins__": {}, **_NAMES, "inputs": SimpleNamespace(parameter_values=parameters)}
     return bool(eval(to_python(condition), names))  # noqa: S307 - written by the compiler; whoever submits it runs code anyway

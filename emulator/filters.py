@@ -136,11 +136,11 @@ class _Parser:
         return lambda job: any(test(job) for test in tests)
 
     def term(self) -> Test:
-        token = self.next()
-        if token.upper() == "NOT":
+        first = self.next()
+        if first.upper() == "NOT":
             test = self.term()
             return lambda job: not test(job)
-        if token == "(":
+        if first == "(":
             inner = self.all_of()
             if self.next() != ")":
                 raise invalid(f"The filter lacks a closing parenthesis: {self.text}")
@@ -150,7 +150,7 @@ class _Parser:
             raise invalid(f"The filter has {sign!r} where a comparison belongs: {self.text}")
         if value[0] in "\"'":
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
-        return _comparison(token, sign, value)
+        return _comparison(first, sign, value)
 
 
 def _comparison(field: str, sign: str, value: str) -> Test:

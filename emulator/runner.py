@@ -85,7 +85,7 @@ def run_job(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"The job's folder {folder} is not empty: name a new one.")
-    job = {
+    job: dict[str, Any] = {
         "name": f"projects/local/locations/local/pipelineJobs/{folder.name}",
         "displayName": folder.name,
         "pipelineSpec": spec if enable_caching is not False else without_caching(spec),

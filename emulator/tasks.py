@@ -34,8 +34,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from emulator.cache import StepCache
 from emulator.conditions import evaluate
-from emulator.records import FAILED_PRECONDITION, TaskRecord
 from emulator.recorder import CHANNEL, Recorder, to_outputs, to_values
+from emulator.records import FAILED_PRECONDITION, TaskRecord
 from emulator.steps import run_step
 
 _ITERATION = re.compile(r"(.+)-iteration-(\d+)$")

@@ -80,7 +80,7 @@ def batch_classification(
     """
     announce = publish_outcome(
         pipeline="batch_classification", topic=outcome_topic, run_key=run_key, output_uri=output_uri
-    )
+    ).set_caching_options(False)
     with dsl.ExitHandler(announce, name="classification"):
         fingerprint = fingerprint_source(source_uri=input_uri).set_caching_options(False)
         data = read_dataset(

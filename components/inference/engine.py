@@ -203,8 +203,9 @@ def single_choice_labels(config: Any) -> list[str]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tells whether torch found no memory, on a GPU or for the CPU's allocator."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Tells whether torch found no memory, on a GPU, for its matrix library, or for the CPU's allocator."""
+    told = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in told)
 
 
 def _parts(texts: list[str]) -> Iterator[list[str]]:

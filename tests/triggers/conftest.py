@@ -137,7 +137,7 @@ def vertex() -> Iterator[Vertex]:
     handler = type("Handler", (_Handler,), {})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         handler.vertex = Vertex(server.server_port)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield handler.vertex
         server.shutdown()
 

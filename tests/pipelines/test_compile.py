@@ -1,0 +1,92 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.image import COMPONENT_IMAGE
+from pipelines.compile import PIPELINES, compile_pipeline, difference, to_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def compile_command(*arguments, cwd=ROOT):
+    command = [sys.executable, "-m", "pipelines.compile", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    shutil.copytree(ROOT / "compiled", tmp_path / "compiled")
+    return tmp_path / "compiled"
+
+
+def test_the_committed_files_are_up_to_date():
+    run = compile_command("--check")
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_compiling_twice_gives_the_same_bytes(name):
+    assert to_json(compile_pipeline(name)) == to_json(compile_pipeline(name))
+
+
+def test_check_shows_what_changed_and_writes_nothing(copy):
+    spec = json.loads((copy / "basic.json").read_text())
+    del spec["root"]["inputDefinitions"]["parameters"]["second"]
+    (copy / "basic.json").write_text(to_json(spec))
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    run = compile_command("--check", "--output", copy)
+    assert run.returncode == 1
+    assert '+        "second": {' in run.stderr
+    assert "python -m pipelines.compile" in run.stderr
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_check_ignores_the_sdk_version_and_the_image(copy):
+    text = (copy / "basic.json").read_text().replace(COMPONENT_IMAGE, "europe-docker.pkg.dev/p/r/i@sha256:0")
+    spec = json.loads(text) | {"sdkVersion": "kfp-2.99.0"}
+    (copy / "basic.json").write_text(to_json(spec))
+    assert compile_command("--check", "--output", copy).returncode == 0
+
+
+@pytest.mark.parametrize("change", ["missing", "stray", "broken"])
+def test_check_notices_files_that_are(change, copy):
+    if change == "missing":
+        (copy / "machines.json").unlink()
+    elif change == "stray":
+        (copy / "old_pipeline.json").write_text("{}")
+    else:
+        (copy / "basic.json").write_text("{")
+    run = compile_command("--check", "--output", copy)
+    assert run.returncode == 1 and "compiled" in run.stderr
+
+
+def test_compile_writes_what_is_committed_from_any_folder(tmp_path):
+    assert compile_command(cwd=tmp_path).returncode == 0
+    for path in (ROOT / "compiled").iterdir():
+        assert difference(path.name, path.read_text(), (tmp_path / "compiled" / path.name).read_text()) == []
+
+
+def test_image_replaces_the_constant_everywhere():
+    image = "europe-docker.pkg.dev/p/r/python@sha256:0123"
+    text = json.dumps(compile_pipeline("batch_classification", image))
+    assert image in text and COMPONENT_IMAGE not in text
+
+
+def test_only_classification_asks_for_a_gpu():
+    spec = compile_pipeline("batch_classification")
+    executors = spec["deploymentSpec"]["executors"]
+    gpu = {name for name, e in executors.items() if "accelerator" in e["container"].get("resources", {})}
+    assert gpu == {"exec-classify-text"}
+
+
+def test_looking_at_what_is_there_now_is_never_cached():
+    spec = compile_pipeline("batch_classification")
+    tasks = {}
+    for component in [spec["root"], *spec["components"].values()]:
+        tasks |= component.get("dag", {}).get("tasks", {})
+    uncached = {name for name, task in tasks.items() if task.get("cachingOptions") == {}}
+    assert {"fingerprint-source", "resolve-model", "export-dataset", "publish-outcome"} <= uncached
