@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,12 @@ class StepCache(LocalCache):
         folder: The cache's folder.
         job: The folder of the job that reads and writes.
         created: When that job was created.
+
+    Attributes:
+        on_hit: Called when outputs are taken over, in the thread of the step that takes them.
     """
+
+    on_hit: Callable[[], None] | None = None
 
     def __init__(self, folder: Path, job: Path, created: str):
         super().__init__(str(folder))
@@ -57,7 +63,10 @@ class StepCache(LocalCache):
                 return None
         except FileNotFoundError:
             return None
-        return super().get(key)
+        outputs: dict[str, Any] | None = super().get(key)
+        if outputs is not None and self.on_hit:
+            self.on_hit()
+        return outputs
 
     def put(self, key: str, outputs: dict[str, Any]) -> None:
         """Keeps outputs under a key."""

@@ -6,6 +6,7 @@ that is no longer there.
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,12 +37,30 @@ def end_job(folder: Path, grace: float = _GRACE_SECONDS) -> None:
     while found:
         for process in found:
             _signal(process.terminate)
-        _, left = psutil.wait_procs(found, grace)
+        left = _wait(found, grace)
         for process in left:
             _signal(process.kill)
-        psutil.wait_procs(left, grace)
+        _wait(left, grace)
         # What was started between the look and the signal is found by the next look.
         found = processes_of(folder)
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Returns the processes that still live after so many seconds.
+
+    psutil's own wait would take the exit code of a child away from whoever started it.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := [each for each in processes if _lives(each)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _mark_of(process: psutil.Process) -> str | None:

@@ -19,9 +19,9 @@ from emulator.views import JOB_STATES, state_of
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 Test = Callable[[Job], bool]
 
+# Quoted text, a time (which has colons of its own), a sign, a word.
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<quoted>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<sign><=|>=|!=|[=<>:()])|(?P<word>[^\s=<>!:()"']+"""
-    r"""(?::\d\d(?!\S*=))*))"""
+    r"""\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\d{4}-\d\d-\d\dT\d\d:[^\s()]*|<=|>=|!=|[=<>:()]|[^\s=<>!:()"']+)"""
 )
 _TIMES = {"create_time": "created", "update_time": "updated", "start_time": "start", "end_time": "end"}
 _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
@@ -111,7 +111,7 @@ class _Parser:
             found = _TOKEN.match(text, position)
             if not found:
                 raise invalid(f"The filter cannot be read at {text[position:]!r}: {text}")
-            self.tokens.append(found[0].strip())
+            self.tokens.append(found[1])
             position = found.end()
 
     def next(self) -> str:

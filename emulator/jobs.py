@@ -66,6 +66,7 @@ class JobStore:
             self._guard.close()
             raise RuntimeError(f"Another emulator serves {self.folder}: stop it, or name another folder.") from None
         self._lock = threading.RLock()
+        self._process_gone = threading.Condition(self._lock)
         self._stopping = False
         self._jobs: dict[str, Job] = {}
         self._watchers: list[threading.Thread] = []
@@ -165,8 +166,10 @@ class JobStore:
         """
         with self._lock:
             job = self.get(job_id)
-            if not job.record.finished or job.process:
+            if not job.record.finished:
                 raise ApiError("FAILED_PRECONDITION", f"The PipelineJob {job_id} is {job.state}: cancel it first.")
+            # The record says how the job ended a moment before its process has gone.
+            self._process_gone.wait_for(lambda: job.process is None)
             doomed = job.folder.rename(self.folder / f"{_DELETED}{job_id}")
             del self._jobs[job_id]
         shutil.rmtree(doomed)
@@ -193,6 +196,7 @@ class JobStore:
             end_job(job.folder)
         with self._lock:
             job.process = None
+            self._process_gone.notify_all()
             job.record = JobRecord.load(job.folder)
             if job.cancelling and not job.record.finished:
                 _close_cancelled(job)

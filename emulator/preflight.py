@@ -90,11 +90,7 @@ def check(spec: dict[str, Any], parameters: dict[str, Any]) -> None:
 def _executors(pipeline: Pipeline) -> Iterator[InputError]:
     for name, task, _ in pipeline.tasks():
         component = pipeline.component(task)
-        if not component:
-            yield InputError(
-                f"The task {name} names a component that the pipeline lacks.", "Compile the pipeline again."
-            )
-        if "dag" in component or not component:
+        if "dag" in component:
             continue
         executor = pipeline.executor(component)
         container = executor.get("container", {})
@@ -251,7 +247,7 @@ def _texts(pipeline: Pipeline) -> Iterator[InputError]:
     for name, task, _ in pipeline.tasks():
         for channel, given in task.get("inputs", {}).get("parameters", {}).items():
             constant = json.dumps(given.get("runtimeValue", {}).get("constant"), ensure_ascii=False)
-            left = _KNOWN_PLACEHOLDERS.search(constant) and _KNOWN_PLACEHOLDERS.sub("", constant) or constant
+            left = _KNOWN_PLACEHOLDERS.sub("", constant)
             if "{{$" in left:
                 yield InputError(
                     f"The input {channel} of the task {name} contains a placeholder that kfp.local does not fill: "

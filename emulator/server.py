@@ -1,6 +1,7 @@
 """The REST routes of the local Vertex AI Pipelines service, v1 and v1beta1."""
 
 import contextlib
+import json
 import logging
 import re
 import uuid
@@ -59,6 +60,16 @@ def create_app(store: JobStore) -> Starlette:
     )
 
 
+class _Answer(JSONResponse):
+    """JSON without NaN and infinities, which a step may have written: they become text, as in protobuf's JSON."""
+
+    def render(self, content: Any) -> bytes:
+        try:
+            return super().render(content)
+        except ValueError:
+            return super().render(json.loads(json.dumps(content), parse_constant=str))
+
+
 class Service:
     """The handlers of the routes.
 
@@ -102,7 +113,7 @@ class Service:
             answer: dict[str, Any] = {"pipelineJobs": [to_vertex(job, parent, int_enums) for job in jobs]}
             return {**answer, "nextPageToken": token} if token else answer
 
-        return JSONResponse(await run_in_threadpool(work))
+        return _Answer(await run_in_threadpool(work))
 
     async def cancel(self, request: Request) -> Response:
         """CancelPipelineJob."""
@@ -150,7 +161,7 @@ class Service:
 
     async def _answer(self, request: Request, work: Callable[[], Job]) -> Response:
         job = await run_in_threadpool(work)
-        return JSONResponse(to_vertex(job, _parent(request), _int_enums(request)))
+        return _Answer(to_vertex(job, _parent(request), _int_enums(request)))
 
     def _find(self, request: Request, job_id: str) -> Job:
         job = self._store.get(job_id)

@@ -28,7 +28,7 @@ from kfp.local import (
     subprocess_task_handler,
 )
 from kfp.local.orchestrator import enhanced_dag_orchestrator as orchestrator
-from kfp.local.orchestrator import orchestrator_utils, task_executor, task_spec_utils
+from kfp.local.orchestrator import orchestrator_utils, task_spec_utils
 from kfp.local.status import Status
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -38,6 +38,7 @@ from emulator.recorder import CHANNEL, Recorder, to_outputs, to_values
 from emulator.records import FAILED_PRECONDITION, TaskRecord
 from emulator.steps import run_step
 
+_ALWAYS = pipeline_spec_pb2.PipelineTaskSpec.TriggerPolicy.TriggerStrategy.ALL_UPSTREAM_TASKS_COMPLETED
 _ITERATION = re.compile(r"(.+)-iteration-(\d+)$")
 
 
@@ -89,6 +90,8 @@ class Observer:
     def __init__(self, recorder: Recorder, artifacts: Path, step_cache: StepCache | None, fail_fast: bool = False):
         self.recorder, self.artifacts, self.fail_fast = recorder, artifacts, fail_fast
         self._cache = step_cache
+        if step_cache:
+            step_cache.on_hit = self.mark_cached
         self._executor_inputs: dict[str, dict[str, Any]] = {}
 
     def run(
@@ -124,7 +127,6 @@ class Observer:
         self._execute_task = orchestrator.execute_task
         self._run_dag = orchestrator.run_enhanced_dag
         self._run_loop = orchestrator._run_parallel_for_task
-        self._execute_single_task = task_executor.execute_single_task
         self._make_arguments: Callable[..., dict[str, Any]] = utils.make_task_arguments
         self._build_nested_arguments = task_spec_utils.build_nested_dag_arguments
         self._to_dict = executor_input_utils.executor_input_to_dict
@@ -135,7 +137,6 @@ class Observer:
         orchestrator.run_enhanced_dag = self.run_dag
         orchestrator._run_parallel_for_task = self.run_loop
         orchestrator.ConditionEvaluator.evaluate_condition = staticmethod(self.evaluate_condition)
-        task_executor.execute_single_task = self.execute_single_task
         task_spec_utils.build_nested_dag_arguments = self.build_nested_arguments
         utils.make_task_arguments = self.make_arguments
         executor_input_utils.executor_input_to_dict = self.executor_input_to_dict
@@ -143,30 +144,13 @@ class Observer:
         importer_handler.get_importer_uri = self.importer_uri
         subprocess_task_handler.SubprocessTaskHandler = _Step
         io.IOStore = _ScopedStore
-        cache.get_local_cache = lambda: self
+        cache.get_local_cache = lambda: self._cache
 
         # Both change global state (the root logger, print) from several threads at once.
         logging_utils.local_logger_context = contextlib.nullcontext
         logging_utils.indented_print = contextlib.nullcontext
         logging_utils.print_horizontal_line = lambda: None
         logging_utils.color_text = lambda text, color: text
-
-    # What kfp.local sees as the cache; the task that takes over earlier outputs is marked.
-
-    def compute_key(self, **arguments: Any) -> str:
-        """Returns the cache's key of a step."""
-        return self._cache.compute_key(**arguments) if self._cache else ""
-
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Returns cached outputs, or None."""
-        outputs = self._cache.get(key) if self._cache else None
-        _task.get().cached = outputs is not None
-        return outputs
-
-    def put(self, key: str, outputs: dict[str, Any]) -> None:
-        """Keeps the outputs of a step that ran."""
-        if self._cache:
-            self._cache.put(key, outputs)
 
     # What runs in the place of kfp.local's functions.
 
@@ -197,11 +181,7 @@ class Observer:
             definitions = component.output_definitions.artifacts
             lists = {name for name in definitions if definitions[name].is_artifact_list}
             return to_outputs(finished.outputs, lists), Status.SUCCESS
-        if (
-            self.fail_fast
-            and self.recorder.first_error("")
-            and not orchestrator._has_task_final_status_input(task_spec)
-        ):
+        if self.fail_fast and self.recorder.first_error("") and task_spec.trigger_policy.strategy != _ALWAYS:
             return {}, Status.FAILURE
         task = self._new_record(scope, task_name, task_spec, arguments["components"])
         self.recorder.start(task)
@@ -236,13 +216,6 @@ class Observer:
         else:
             self.recorder.close(loop, "SUCCEEDED", store._task_output_data.get(task_name, {}))
         return bool(failed)
-
-    def execute_single_task(self, **arguments: Any) -> tuple[dict[str, Any], Status]:
-        """Runs a task that is no DAG."""
-        outputs, status = self._execute_single_task(**arguments)
-        if _task.get().cached:
-            _log(_task.get().path, "The outputs of an earlier run are taken over.")
-        return outputs, status
 
     def evaluate_condition(self, condition: str, io_store: _ScopedStore) -> bool:
         """Says whether the tasks under a condition run.
@@ -294,6 +267,11 @@ class Observer:
         if "://" in uri:
             raise ValueError(f"An importer names {uri}, which is not on this machine: name a local file or folder.")
         return uri
+
+    def mark_cached(self) -> None:
+        """Marks the task that takes over the outputs of an earlier run."""
+        _task.get().cached = True
+        _log(_task.get().path, "The outputs of an earlier run are taken over.")
 
     def run_step(self, command: list[str], env: dict[str, str]) -> Status:
         """Runs a step's process in an empty folder of its own."""

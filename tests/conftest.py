@@ -36,6 +36,7 @@ def no_settings_from_the_shell(monkeypatch):
         "PIPELINE_SERVICE_ACCOUNT",
         "PIPELINE_TOPIC",
         "COMPONENT_IMAGE",
+        "COMPILED_FOLDER",
         "DEAD_LETTER_TOPIC",
         "AIPLATFORM_EMULATOR_HOST",
         "PUBSUB_EMULATOR_HOST",

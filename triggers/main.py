@@ -19,7 +19,7 @@ if not __package__:
     # The framework loads this file by its path, from a checkout in which nothing needs to be installed.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-# Google's client makes many objects that stay. Collecting among them costs a fifth of the start; frozen, they are left
+# Google's client makes many objects that stay. Collecting among them costs a sixth of the start; frozen, they are left
 # alone, so that the server's processes, which fork from this one, share them.
 gc.disable()
 
