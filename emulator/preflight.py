@@ -216,10 +216,10 @@ def _unset_inputs(pipeline: Pipeline) -> Iterator[InputError]:
 
 @_register
 def _unknown_inputs(pipeline: Pipeline) -> Iterator[InputError]:
+    kinds = (("parameters", "componentInputParameter"), ("artifacts", "componentInputArtifact"))
     for name, task, around in pipeline.tasks():
-        definitions = around.get("inputDefinitions", {})
-        for kind, key in (("parameters", "componentInputParameter"), ("artifacts", "componentInputArtifact")):
-            known = {*definitions.get(kind, {}), *_items_of_loops(pipeline)}
+        for kind, key in kinds:
+            known = {*around.get("inputDefinitions", {}).get(kind, {}), *_items_of_loops(pipeline)}
             for given in task.get("inputs", {}).get(kind, {}).values():
                 if key in given and given[key] not in known:
                     yield InputError(

@@ -60,16 +60,6 @@ def create_app(store: JobStore) -> Starlette:
     )
 
 
-class _Answer(JSONResponse):
-    """JSON without NaN and infinities, which a step may have written: they become text, as in protobuf's JSON."""
-
-    def render(self, content: Any) -> bytes:
-        try:
-            return super().render(content)
-        except ValueError:
-            return super().render(json.loads(json.dumps(content), parse_constant=str))
-
-
 class Service:
     """The handlers of the routes.
 
@@ -84,7 +74,7 @@ class Service:
     async def create(self, request: Request) -> Response:
         """CreatePipelineJob."""
         try:
-            body = await request.json()
+            body = json.loads(await request.body(), parse_constant=_refuse_constant)
         except ValueError as error:
             raise invalid(f"The request's body is not JSON: {error}") from error
 
@@ -113,7 +103,7 @@ class Service:
             answer: dict[str, Any] = {"pipelineJobs": [to_vertex(job, parent, int_enums) for job in jobs]}
             return {**answer, "nextPageToken": token} if token else answer
 
-        return _Answer(await run_in_threadpool(work))
+        return JSONResponse(await run_in_threadpool(work))
 
     async def cancel(self, request: Request) -> Response:
         """CancelPipelineJob."""
@@ -161,7 +151,7 @@ class Service:
 
     async def _answer(self, request: Request, work: Callable[[], Job]) -> Response:
         job = await run_in_threadpool(work)
-        return _Answer(to_vertex(job, _parent(request), _int_enums(request)))
+        return JSONResponse(to_vertex(job, _parent(request), _int_enums(request)))
 
     def _find(self, request: Request, job_id: str) -> Job:
         job = self._store.get(job_id)
@@ -182,6 +172,11 @@ def _location(job: Job) -> str:
 
 def _int_enums(request: Request) -> bool:
     return "enum-encoding=int" in request.query_params.get("$alt", "")
+
+
+def _refuse_constant(name: str) -> None:
+    # Python reads and writes NaN and Infinity, which are no JSON, and no client could read the job.
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _new_id(body: Any) -> str:

@@ -19,14 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp import local
-from kfp.local import (
-    cache,
-    executor_input_utils,
-    importer_handler,
-    io,
-    logging_utils,
-    subprocess_task_handler,
-)
+from kfp.local import cache, executor_input_utils, importer_handler, io, logging_utils, subprocess_task_handler
 from kfp.local.orchestrator import enhanced_dag_orchestrator as orchestrator
 from kfp.local.orchestrator import orchestrator_utils, task_spec_utils
 from kfp.local.status import Status

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "NOT_TRIGGERED": "dim"}
-_WORDS = {"SUCCEEDED": "done", "NOT_TRIGGERED": "not needed"}
+_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "NOT_TRIGGERED": "dim", "SKIPPED": "green"}
+# SKIPPED is how Vertex AI calls a task whose outputs come from the cache.
+_WORDS = {"SUCCEEDED": "done", "NOT_TRIGGERED": "not needed", "SKIPPED": "cached"}
 
 
 class Watch(AbstractContextManager["Watch"]):

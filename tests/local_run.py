@@ -37,7 +37,9 @@ class LocalRun:
         return self.outputs(step)["parameterValues"][name]
 
 
-def run_pipeline(pipeline: Any, folder: Path, check: bool = True, env: dict[str, str] | None = None, **arguments: Any) -> LocalRun:
+def run_pipeline(
+    pipeline: Any, folder: Path, check: bool = True, env: dict[str, str] | None = None, **arguments: Any
+) -> LocalRun:
     """Compiles a pipeline and runs it; artifacts come into a pipeline through `dsl.importer`."""
     spec, root = folder / "pipeline.yaml", folder / "root"
     compiler.Compiler().compile(pipeline, str(spec))

@@ -61,14 +61,23 @@ def test_every_parameter_is_described(name):
             assert re.search(rf"^\s+{parameter}: \S", docstring, re.MULTILINE), f"{name}: {parameter}"
 
 
+def table_of(text, heading):
+    """The rows of a README's table by their first cell; the heading is the table's first cell."""
+    table = re.search(rf"^\| {heading} \|.*?(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    rows = table[0].splitlines()[2:] if table else []
+    return {row.split("`")[1]: row.split(" | ") for row in rows}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_readme_lists_inputs_and_outputs_as_they_are(name):
     text = (folder_of(name) / "README.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE)
-    assert {row[0] for row in rows} == set(interface_of(name, "input")) | set(interface_of(name, "output"))
+    inputs = table_of(text, "input")
+    assert set(inputs) == set(interface_of(name, "input"))
+    assert set(table_of(text, "output")) == set(interface_of(name, "output"))
     for parameter, definition in interface_of(name, "input").items():
-        row = next(line for line in text.splitlines() if line.startswith(f"| `{parameter}` |"))
         if "defaultValue" in definition:
             default = definition["defaultValue"]
-            shown = row.split("|")[3]
-            assert json.dumps(default).strip('"') in shown or str(default) in shown, f"{parameter}: {default} / {row}"
+            if definition["parameterType"] == "NUMBER_INTEGER":
+                default = int(default)
+            shown = inputs[parameter][2].strip().strip("`")
+            assert shown in (json.dumps(default), repr(default)), f"{parameter}: {default!r}, and not {shown}"

@@ -5,6 +5,7 @@ script, and the plots stay small and sharp.
 """
 
 import io
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -178,8 +179,14 @@ def _thin_curve(roc: RocCurve) -> tuple[np.ndarray, np.ndarray]:
     return roc.false_positive_rates[keep], roc.true_positive_rates[keep]
 
 
-def _short(name: str, characters: int) -> str:
-    return name if len(name) <= characters else name[: characters - 1] + "…"
+def _short(name: str, columns: int) -> str:
+    # Chinese, Japanese and Korean characters are two columns wide.
+    widths = [1 + (unicodedata.east_asian_width(character) in "WF") for character in name]
+    if sum(widths) <= columns:
+        return name
+    while sum(widths) > columns - 1:
+        widths.pop()
+    return name[: len(widths)] + "…"
 
 
 def _compact(value: float) -> str:
