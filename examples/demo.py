@@ -1,6 +1,6 @@
 """The whole system on this machine: a message on a topic becomes a transformer's predictions.
 
-Run it with `make demo`; or make the model with `python -m examples.train_example_model`, then `python -m examples.demo`.
+Run it with `make demo`; or `python -m examples.train_example_model` once, then `python -m examples.demo`.
 """
 
 import signal

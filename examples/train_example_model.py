@@ -23,14 +23,7 @@ import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import (
-    DataCollatorWithPadding,
-    EvalPrediction,
-    PreTrainedTokenizerFast,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
 from components.storage import move_into_place
 
@@ -113,11 +106,8 @@ class PrintProgress(TrainerCallback):
         """Prints how far the training is."""
         metrics = rest["metrics"]
         loss = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), float("nan"))
-        print(
-            f"epoch {state.epoch:.0f}/{args.num_train_epochs:.0f}: "
-            f"loss {loss:.3f}, held-out accuracy {metrics['eval_accuracy']:.3f}",
-            flush=True,
-        )
+        epoch = f"epoch {state.epoch:.0f}/{args.num_train_epochs:.0f}"
+        print(f"{epoch}: loss {loss:.3f}, held-out accuracy {metrics['eval_accuracy']:.3f}", flush=True)
 
 
 def read_tickets(path: Path = DATA) -> list[Ticket]:
@@ -154,13 +144,7 @@ def train_tokenizer(texts: Sequence[str], settings: Settings) -> PreTrainedToken
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
     )
-    names = {
-        "pad_token": "[PAD]",
-        "unk_token": "[UNK]",
-        "cls_token": "[CLS]",
-        "sep_token": "[SEP]",
-        "mask_token": "[MASK]",
-    }
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=settings.longest, **names)
 
 
@@ -207,26 +191,20 @@ def train(tickets: Sequence[Ticket], settings: Settings, folder: Path) -> float:
             args=training_arguments(settings, scratch),
             train_dataset=TicketDataset(learn, labels, tokenizer, settings),
             eval_dataset=TicketDataset(held_out, labels, tokenizer),
-            data_collator=DataCollatorWithPadding(tokenizer),
-            compute_metrics=accuracy,
+            data_collator=transformers.DataCollatorWithPadding(tokenizer),
+            compute_metrics=lambda seen: {"accuracy": float(np.mean(np.argmax(seen[0], axis=-1) == seen[1]))},
             callbacks=[PrintProgress()],
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
+        history = trainer.state.log_history
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return next(
-        float(entry["eval_accuracy"]) for entry in reversed(trainer.state.log_history) if "eval_accuracy" in entry
-    )
-
-
-def accuracy(seen: EvalPrediction) -> dict[str, float]:
-    """Returns the share of right predictions."""
-    return {"accuracy": float(np.mean(np.argmax(seen.predictions, axis=-1) == seen.label_ids))}
+    return next(float(entry["eval_accuracy"]) for entry in reversed(history) if "eval_accuracy" in entry)
 
 
 def training_arguments(settings: Settings, scratch: str) -> TrainingArguments:
-    """Returns the Trainer's arguments: nothing is saved on the way, and nothing is reported to a service."""
+    """Returns the Trainer's arguments: nothing is saved on the way, nothing is reported to a service."""
     return TrainingArguments(
         output_dir=scratch,
         num_train_epochs=settings.epochs,
@@ -250,8 +228,7 @@ def training_arguments(settings: Settings, scratch: str) -> TrainingArguments:
 def digest_of_run(data: Path, settings: Settings) -> str:
     """Digests what the model follows from: tickets, settings, this file, and the libraries that train."""
     sha = hashlib.sha256(data.read_bytes() + Path(__file__).read_bytes())
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    sha.update(json.dumps([asdict(settings), versions], sort_keys=True).encode())
+    sha.update(json.dumps([asdict(settings), torch.__version__, transformers.__version__]).encode())
     return sha.hexdigest()
 
 
@@ -281,10 +258,9 @@ def make_example(output: Path, settings: Settings, data: Path = DATA, force: boo
     tickets, digest = read_tickets(data), digest_of_run(data, settings)
     held_out = output.parent / "example-data" / "held_out.csv"
     write_held_out(tickets, held_out)
-    record = output / RECORD
-    if not force and record.exists() and json.loads(record.read_text())["digest"] == digest:
-        accuracy = json.loads(record.read_text())["held_out_accuracy"]
-        print(f"Kept {output}: already trained with these tickets and settings, held-out accuracy {accuracy:.3f}")
+    record = json.loads((output / RECORD).read_text()) if (output / RECORD).exists() else {}
+    if not force and record.get("digest") == digest:
+        print(f"Kept {output}: it is up to date, held-out accuracy {record['held_out_accuracy']:.3f}")
         return held_out
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="example-model-") as folder:

@@ -60,7 +60,7 @@ def batch_classification(
     output_format: str = "parquet",
     outcome_topic: str = "",
     run_key: str = "",
-):
+) -> None:
     """Reads texts, classifies them, evaluates the predictions when labels are known, and exports them.
 
     Args:

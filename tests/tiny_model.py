@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,16 +57,21 @@ def _build(folder: Path, labels: list[str], texts: list[str]) -> None:
 
 
 def train_tokenizer(texts: list[str], size: int = 400):  # type: ignore[no-untyped-def]
-    """Trains a WordPiece tokenizer for BERT on texts, at most 128 tokens long."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    """Makes a WordPiece tokenizer for BERT of the words of texts, at most 128 tokens long.
+
+    The vocabulary is counted here, because the library's own training breaks ties differently in each process.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL_TOKENS, show_progress=False)
-    )
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    letters = sorted(set("".join(words)))
+    tokens = SPECIAL_TOKENS + letters + [f"##{letter}" for letter in letters]
+    tokens += [word for word, _ in sorted(words.items(), key=lambda item: (-item[1], item[0])) if len(word) > 1]
+    vocabulary = {token: number for number, token in enumerate(tokens[: max(size, len(letters) * 2 + 5)])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",

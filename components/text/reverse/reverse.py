@@ -4,9 +4,9 @@ import unicodedata
 
 
 def reverse(text: str) -> str:
-    """Returns the text backwards, with each accent still on its letter.
+    r"""Returns the text backwards, with each accent still on its letter.
 
-    A character and the combining marks that follow it stay together, so that `"e\\u0301a"` becomes `"ae\\u0301"`.
+    A character and the combining marks that follow it stay together, so that `"e\u0301a"` becomes `"ae\u0301"`.
     """
     clusters: list[str] = []
     for character in text:
