@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
@@ -57,8 +58,8 @@ class Watch(AbstractContextManager["Watch"]):
             self._ended.add(path)
             style = _STYLES[state]
             word = _WORDS.get(state, state.lower().replace("_", " "))
-            line = f"  [{style}]{word:<10}[/] {name:<24} {seconds_between(start, end):>7}"
-            self._console.print(f"{line}  {note}".rstrip(), highlight=False, soft_wrap=True)
+            line = f"  [{style}]{word:<10}[/] {escape(name):<24} {seconds_between(start, end):>7}"
+            self._console.print(f"{line}  {escape(note)}".rstrip(), highlight=False, soft_wrap=True)
         self._status.update(", ".join(self._running.values()) or "waiting")
 
 
@@ -72,23 +73,32 @@ def seconds_between(start: str, end: str) -> str:
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """Returns the scalar metrics of a Metrics artifact as a table."""
     table = Table("metric", "value", title="Metrics", title_justify="left")
-    for name, value in metrics.items():
+    for name, value in sorted(metrics.items()):
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}")
     return table
 
 
-def rows_table(title: str, columns: Iterable[str], rows: Iterable[Mapping[str, Any]], width: int = 60) -> Table:
-    """Returns rows as a table; a text longer than `width` characters is cut, numbers have three decimals."""
-    columns = list(columns)
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(_cell(row[column], width) for column in columns))
+def rows_table(title: str, columns: Iterable[str], rows: Iterable[Mapping[str, Any]], width: int) -> Table:
+    """Returns rows as a table, a line each; numbers have three decimals.
+
+    Args:
+        title: What stands above the table.
+        columns: The columns to show; the first is cut to the room that the others leave.
+        rows: The rows.
+        width: The width of the whole table in characters.
+    """
+    first, *others = columns
+    cells = [{column: _cell(row[column]) for column in (first, *others)} for row in rows]
+    taken = sum(max(len(column), *(len(row[column]) for row in cells)) + 3 for column in others) + 4
+    table = Table(title=title, title_justify="left")
+    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=max(width - taken, 10))
+    for column in others:
+        table.add_column(column, no_wrap=True)
+    for row in cells:
+        table.add_row(*(escape(row[column]) for column in (first, *others)))
     return table
 
 
-def _cell(value: Any, width: int) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    text = " ".join(str("" if value is None else value).split())
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else " ".join(str("" if value is None else value).split())

@@ -65,8 +65,10 @@ def follow(stack: Stack, name: str, console: Console) -> dict[str, Any]:
     with Watch(console) as watch:
         while time.monotonic() < deadline:
             job = stack.get(name)
-            for task in job.get("jobDetail", {}).get("taskDetails", []):
-                if "execution" in task:
+            tasks = job.get("jobDetail", {}).get("taskDetails", [])
+            around_others = {task.get("parentTaskId") for task in tasks}
+            for task in tasks:
+                if task["taskId"] not in around_others:
                     show(watch, task)
             if job["state"].removeprefix("PIPELINE_STATE_") in ("SUCCEEDED", "FAILED", "CANCELLED"):
                 return job
@@ -98,7 +100,7 @@ def report(job: dict[str, Any], console: Console) -> None:
     table = pq.read_table(folder)
     rows = table.slice(0, 8).to_pylist()
     columns = ("text", "label", "prediction", "score")
-    console.print(rows_table(f"The first of {table.num_rows} predictions", columns, rows))
+    console.print(rows_table(f"The first of {table.num_rows} predictions", columns, rows, console.width))
     for artifact in artifacts(job, "system.Metrics"):
         console.print(metrics_table(artifact["metadata"]))
     console.print(f"Predictions: {folder}", highlight=False, soft_wrap=True)
