@@ -121,7 +121,8 @@ def test_a_message_becomes_predictions(stack, tmp_path):
 
 def test_a_run_that_fails_announces_why(stack, tmp_path):
     known = names(stack)
-    parameters = {"input_uri": str(tmp_path / "absent.csv"), "model": "m/m", "output_uri": str(tmp_path / "out")}
+    model = build_tiny_model(tmp_path / "model", LABELS, TEXTS)
+    parameters = {"input_uri": str(tmp_path / "absent.csv"), "model": str(model), "output_uri": str(tmp_path / "out")}
     publish(
         TOPIC, request("batch_classification", parameters={**parameters, "outcome_topic": OUTCOME_TOPIC}, run_key="bad")
     )
