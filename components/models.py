@@ -35,6 +35,9 @@ MODEL_FILES = (
     "bpe.codes",
 )
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+CLASSIFIER = "ForSequenceClassification"
+# The one file of a Model that stands for "there is none yet": no champion on a first run, or no base model.
+ABSENT = "absent.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class ModelFacts:
 
     Attributes:
         architecture: The class that transformers builds, such as `BertForSequenceClassification`.
-        labels: The names of the classes, in the order of their ids.
+        labels: The names of the classes, in the order of their ids; empty for a model that is no classifier.
         parameters: The numbers in all weights.
         digest: Digest of the names and the bytes of all model files (64 hexadecimal digits).
     """
@@ -52,6 +55,43 @@ class ModelFacts:
     labels: list[str]
     parameters: int
     digest: str
+
+
+def write_absent(folder: Path, reference: str) -> dict[str, Any]:
+    """Makes a folder the absent Model, which stands for "there is none yet".
+
+    Args:
+        folder: The folder; it is made where it is missing.
+        reference: What was asked for, such as `gs://bucket/models/tickets@champion`; "" when nothing was.
+
+    Returns:
+        The Model's metadata.
+    """
+    metadata = {"absent": True, "reference": reference}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ABSENT).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+    return metadata
+
+
+def is_absent(folder: str | Path) -> bool:
+    """Tells whether a Model stands for "there is none yet"."""
+    return Path(folder, ABSENT).is_file()
+
+
+def refuse_absent(folder: str | Path, remedy: str) -> None:
+    """Checks that a step which needs a model has one.
+
+    Args:
+        folder: The Model's folder.
+        remedy: What to change, in one sentence.
+
+    Raises:
+        InputError: It is the absent Model.
+    """
+    if is_absent(folder):
+        reference = json.loads(Path(folder, ABSENT).read_text(encoding="utf-8")).get("reference", "")
+        named = f" ({reference!r} is not there yet)" if reference else ""
+        raise InputError(f"There is no model{named}.", remedy)
 
 
 def model_files(names: list[str]) -> list[str]:
@@ -85,12 +125,13 @@ def check_names(names: list[str], reference: str) -> None:
         )
 
 
-def inspect_model(folder: Path, reference: str) -> ModelFacts:
+def inspect_model(folder: Path, reference: str, any_architecture: bool = False) -> ModelFacts:
     """Checks that a folder is a Model, without building it and without running any code that came with it.
 
     Args:
         folder: The model's folder.
         reference: What the user calls the model, for the messages.
+        any_architecture: Whether a model without a classification head will do, as one to fine-tune.
 
     Raises:
         InputError: It is not a sequence classifier, a file is missing or broken, or it needs code of its own.
@@ -98,8 +139,8 @@ def inspect_model(folder: Path, reference: str) -> ModelFacts:
     names = [path.name for path in folder.iterdir() if path.is_file()]
     check_names(names, reference)
     config = _read_json(folder / CONFIG, reference)
-    architecture = _architecture(config, reference)
-    labels = read_labels(config, reference)
+    architecture = _architecture(config, reference, any_architecture)
+    labels = read_labels(config, reference) if architecture.endswith(CLASSIFIER) else []
     for name in (CONFIG, "tokenizer_config.json"):
         if (folder / name).is_file() and _read_json(folder / name, reference).get("auto_map"):
             raise InputError(
@@ -111,11 +152,22 @@ def inspect_model(folder: Path, reference: str) -> ModelFacts:
 
 def digest_of_model(folder: Path) -> str:
     """Digests the names and the bytes of a Model's files (64 hexadecimal digits); other files do not change it."""
-    sha = hashlib.sha256()
+    return combine_digests(digests_of_files(folder))
+
+
+def digests_of_files(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each of a Model's files by its name."""
+    digests = {}
     for name in model_files([path.name for path in folder.iterdir() if path.is_file()]):
         with (folder / name).open("rb") as stream:
-            sha.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return sha.hexdigest()
+            digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests
+
+
+def combine_digests(digests: dict[str, str]) -> str:
+    """Returns a Model's digest from those of its files."""
+    lines = [f"{name}\0{digest}\n" for name, digest in sorted(digests.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_labels(config: dict[str, Any], reference: str) -> list[str]:
@@ -139,14 +191,19 @@ def read_labels(config: dict[str, Any], reference: str) -> list[str]:
     return labels
 
 
-def _architecture(config: dict[str, Any], reference: str) -> str:
-    architectures = config.get("architectures") or []
+def _architecture(config: dict[str, Any], reference: str, any_architecture: bool) -> str:
+    architectures = [str(name) for name in config.get("architectures") or []]
     for name in architectures:
-        if name.endswith("ForSequenceClassification"):
+        if name.endswith(CLASSIFIER):
             return name
-    named = ", ".join(architectures) if architectures else "none"
+    if any_architecture:
+        # A model that was converted by hand may name its type only, and transformers builds it from that.
+        for named in [*architectures, config.get("model_type")]:
+            if named:
+                return str(named)
+    listed = ", ".join(architectures) if architectures else "none"
     raise InputError(
-        f"{reference!r} is not a sequence-classification model; its config.json names these architectures: {named}.",
+        f"{reference!r} is not a sequence-classification model; its config.json names these architectures: {listed}.",
         "Give a model that was fine-tuned for classification, and saved from AutoModelForSequenceClassification.",
     )
 

@@ -101,6 +101,29 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[StoredFile]:
     return files
 
 
+def list_folder(uri: str) -> list[StoredFile]:
+    """Lists the files directly in a folder, sorted by name; those of its sub-folders and hidden ones are left out.
+
+    Args:
+        uri: A local folder or a `gs://` prefix; wildcards have no meaning here.
+
+    Returns:
+        The files, as they are now; none when there is no such folder.
+    """
+    fs, path = filesystem(uri)
+    fs.invalidate_cache()
+    if not fs.isdir(path):
+        return []
+    files = []
+    for info in fs.ls(path, detail=True):
+        # As in list_files: what counts is the file behind a link.
+        if info.get("islink") and fs.exists(info["name"]):
+            info = {**fs.info(info["name"]), "name": info["name"]}
+        if info["type"] == "file" and not posixpath.basename(info["name"]).startswith("."):
+            files.append(_stored(uri, info, path.rstrip("/")))
+    return sorted(files, key=lambda file: file.name)
+
+
 def _stored(uri: str, info: dict[str, Any], root: str) -> StoredFile:
     prefix = "gs://" if uri.startswith("gs://") else ""
     version = info.get("generation") or info.get("etag") or f"{info.get('mtime')}"

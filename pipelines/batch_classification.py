@@ -9,6 +9,7 @@ from components import (
     evaluate_predictions,
     export_dataset,
     fingerprint_source,
+    pin_model,
     plan_shards,
     publish_outcome,
     read_dataset,
@@ -65,7 +66,8 @@ def batch_classification(
 
     Args:
         input_uri: CSV, TSV, JSONL or Parquet: one file, a folder or a glob, local or `gs://`.
-        model: A model reference: a hub id `org/name[@revision]`, or a local or `gs://` folder.
+        model: A model reference: a hub id `org/name[@revision]`, a local or `gs://` folder, or
+            `<store folder>/<name>@<alias or version>` in a model store, such as `gs://bucket/models/tickets@champion`.
         output_uri: The folder or `gs://` prefix that the predictions are written to.
         text_column: The column with the text.
         id_column: The column with a unique id; "" makes ids from file name and row number.
@@ -90,7 +92,8 @@ def batch_classification(
             label_column=label_column,
             fingerprint=fingerprint.output,
         )
-        resolved = resolve_model(model_reference=model).set_caching_options(False)
+        pinned = pin_model(model_reference=model).set_caching_options(False)
+        resolved = resolve_model(model_reference=pinned.output)
         classified = classify_in_shards(
             dataset=data.outputs["dataset"],
             model=resolved.outputs["model"],

@@ -34,7 +34,9 @@ def absolute_paths(spec: dict[str, Any], parameters: dict[str, Any]) -> dict[str
         if declared[name]["parameterType"] != "STRING" or not value or "://" in value:
             return value
         path = Path(value).expanduser()
-        is_path = name.endswith("_uri") or ("/" in value and path.exists())
+        # A version in a model store here: the store's folder for a model is there, and what follows the @ is not.
+        stored = Path(value.rpartition("@")[0]).expanduser()
+        is_path = name.endswith("_uri") or ("/" in value and (path.exists() or ("@" in value and stored.is_dir())))
         return str(path.absolute()) if is_path else value
 
     return {name: absolute(name, value) for name, value in parameters.items()}

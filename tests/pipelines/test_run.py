@@ -7,6 +7,7 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
+from components.deployment.store.store import ModelStore
 from pipelines.compile import compile_pipeline
 from pipelines.run import absolute_paths
 from tests.tiny_model import build_tiny_model
@@ -58,6 +59,37 @@ def test_a_second_run_takes_finished_steps_from_the_cache_and_a_changed_file_doe
     (line,) = [line for line in changed.stdout.splitlines() if "read-dataset" in line]
     assert "from the cache" not in line
     assert pq.read_table(tickets / "predictions").num_rows == 51
+
+
+def cached_steps(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    finished = [line for line in done.stdout.splitlines() if line.lstrip().startswith("done")]
+    return {line.split()[1] for line in finished if "from the cache" in line}
+
+
+def test_a_champion_that_moved_is_used_by_the_next_run_though_nothing_in_the_request_changed(tickets):
+    store = ModelStore(str(tickets / "models"))
+    for labels in (LABELS, LABELS[::-1]):
+        model = build_tiny_model(tickets / labels[0], labels, TEXTS)
+        store.push("tickets", model, {}, lambda reference: "# card")
+    first, second = store.versions("tickets")
+    parameters = param(input_uri="tickets.csv", model="models/tickets@champion", output_uri="predictions")
+
+    def predict():
+        cached = cached_steps(run(tickets, "batch_classification", *parameters))
+        return cached, pq.read_table(tickets / "predictions").column("prediction").to_pylist()
+
+    store.move_champion("tickets", first)
+    cached, predicted = predict()
+    assert not cached
+    cached, again = predict()
+    assert again == predicted
+    assert {"read-dataset", "resolve-model", "classify-text"} <= cached and "pin-model" not in cached
+    store.move_champion("tickets", second)
+    cached, now = predict()
+    assert "read-dataset" in cached and not {"resolve-model", "classify-text"} & cached
+    # The same weights with the labels in the opposite order give the opposite answers.
+    assert now == [LABELS[::-1][LABELS.index(label)] for label in predicted]
 
 
 def test_a_bucket_is_read_and_written(tickets, storage_emulator):
@@ -113,4 +145,7 @@ def test_only_paths_are_made_absolute(tmp_path, monkeypatch):
     absolute = absolute_paths(compile_pipeline("batch_classification"), given)
     expected = {**given, "model": str(tmp_path / "models/mine"), "output_uri": str(tmp_path / "out")}
     assert absolute == expected
-    assert absolute_paths(compile_pipeline("batch_classification"), {"model": "org/name"}) == {"model": "org/name"}
+    for model in ("org/name", "org/name@v1", "name@v1"):
+        assert absolute_paths(compile_pipeline("batch_classification"), {"model": model}) == {"model": model}
+    stored = absolute_paths(compile_pipeline("batch_classification"), {"model": "models/mine@champion"})
+    assert stored == {"model": str(tmp_path / "models/mine@champion")}

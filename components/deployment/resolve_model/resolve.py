@@ -1,61 +1,81 @@
 """Brings the model that a reference names to a folder."""
 
-import re
-import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from components.deployment.hub import download
+from components.deployment.references import (
+    FolderReference,
+    check_folder,
+    digest_of_folder,
+    list_model_files,
+    parse_reference,
+)
+from components.deployment.store.names import StoreReference
+from components.deployment.store.store import NotThereError, Version, find_version
 from components.errors import InputError
-from components.models import check_names, inspect_model, model_files
+from components.models import ModelFacts, inspect_model, write_absent
 from components.storage import filesystem, move_into_place
 
-_HUB_NAME = r"[A-Za-z0-9][\w.-]*"
-_HUB_ID = re.compile(rf"(?P<id>({_HUB_NAME}/)?{_HUB_NAME})(@(?P<revision>[\w./-]+))?", re.ASCII)
 
-
-def resolve(reference: str, target: str | Path) -> dict[str, Any]:
+def resolve(
+    reference: str, target: str | Path, allow_none: bool = False, any_architecture: bool = False
+) -> dict[str, Any]:
     """Brings a model to a folder, checked and whole.
 
     Args:
-        reference: A hub id with an optional `@revision`, or a local or `gs://` folder. It is a folder when it exists as
-            one, holds `://`, or starts with `/`, `./`, `../` or `~`.
+        reference: A hub id with an optional `@revision`, a local or `gs://` folder, or
+            `<store>/<name>@<alias or version>`; also as `pin_model` gives it.
         target: The folder that the Model becomes. It appears when everything in it is checked.
+        allow_none: Whether `""`, and an alias that a store does not have yet, give the absent Model.
+        any_architecture: Whether a model without a classification head will do, as one to fine-tune.
 
     Returns:
-        The Model's metadata: reference, revision, architecture, labels, parameters, digest and library versions.
+        The Model's metadata: reference, revision, architecture, labels, parameters, digest and library versions; of the
+        absent Model: absent and reference.
 
     Raises:
         InputError: There is no such model, it may not be read, or it is not a sequence classifier of safetensors.
         ConnectionError: The hub did not answer.
+        RuntimeError: The folder is not the one that was pinned any more; a new run pins it anew.
     """
     with tempfile.TemporaryDirectory(prefix="model-") as temporary:
         folder = Path(temporary) / "model"
-        revision = ""
-        if is_folder(reference):
-            copy_folder(reference, folder)
+        try:
+            revision, facts = _fetch(reference, folder, any_architecture) if reference or not allow_none else ("", None)
+        except NotThereError:
+            if not allow_none:
+                raise
+            revision, facts = "", None
+        if facts is None:
+            metadata = write_absent(folder, reference)
+            print(f"There is no model yet{f' at {reference}' if reference else ''}.", flush=True)
         else:
-            revision = download(reference, folder)
-        facts = inspect_model(folder, reference)
-        print(f"{reference}: {facts.architecture}, {facts.parameters:,} parameters, labels {', '.join(facts.labels)}.")
+            metadata = _metadata(reference, revision, facts)
         move_into_place(folder, Path(target))
-    return {
-        "reference": reference,
-        "revision": revision,
-        "architecture": facts.architecture,
-        "labels": facts.labels,
-        "parameters": facts.parameters,
-        "digest": facts.digest,
-        "libraries": {name: version(name) for name in ("transformers", "torch", "safetensors")},
-    }
+    return metadata
 
 
-def is_folder(reference: str) -> bool:
-    """Tells whether a reference names a folder rather than a model on the hub."""
-    if not reference:
-        return False
-    return "://" in reference or reference.startswith(("/", "./", "../", "~")) or Path(reference).exists()
+def _fetch(reference: str, folder: Path, any_architecture: bool) -> tuple[str, ModelFacts]:
+    """Brings a model to a new folder; returns its revision or version ("" for a folder), and what its files say."""
+    parsed = parse_reference(reference)
+    revision, stored = "", None
+    if isinstance(parsed, FolderReference):
+        copy_folder(parsed.uri, folder)
+        if parsed.digest and digest_of_folder(parsed.uri) != parsed.digest:
+            raise RuntimeError(f"The model in {parsed.uri} has changed since it was pinned: run again, to pin it anew.")
+    elif isinstance(parsed, StoreReference):
+        stored = find_version(parsed)
+        revision = stored.version
+        copy_folder(stored.uri, folder)
+    else:
+        revision = download(parsed.text, folder)
+    facts = inspect_model(folder, reference, any_architecture)
+    if stored:
+        _check_unchanged(stored, facts)
+    return revision, facts
 
 
 def copy_folder(uri: str, folder: Path) -> None:
@@ -64,76 +84,30 @@ def copy_folder(uri: str, folder: Path) -> None:
     Raises:
         InputError: There is no such folder, or its files are not those of a Model.
     """
-    fs, path = filesystem(uri)
-    fs.invalidate_cache()
-    if not fs.isdir(path):
-        raise InputError(f"There is no folder at {uri!r}.", "Check the path, and that the step may read it.")
-    files = {info["name"].rstrip("/").rsplit("/", 1)[-1]: info["name"] for info in fs.ls(path, detail=True)}
-    check_names(list(files), uri)
+    check_folder(uri)
+    fs, _ = filesystem(uri)
     folder.mkdir(parents=True)
-    for name in model_files(list(files)):
-        fs.get_file(files[name], str(folder / name))
+    for file in list_model_files(uri):
+        fs.get_file(file.uri.removeprefix("gs://"), str(folder / file.name))
 
 
-def download(reference: str, folder: Path) -> str:
-    """Downloads the model files of a model on the hub.
-
-    Which hub, and with whose token, is what huggingface_hub finds in the environment: `HF_ENDPOINT`, `HF_TOKEN`.
-
-    Args:
-        reference: `org/name` or `name`, with an optional `@revision`.
-        folder: Where the files are put.
-
-    Returns:
-        The commit that the revision stands for now.
-
-    Raises:
-        InputError: It is no hub id, there is no such model or revision, or it may not be read.
-        ConnectionError: The hub did not answer.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        DisabledRepoError,
-        GatedRepoError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    match = _HUB_ID.fullmatch(reference)
-    if not match:
+def _check_unchanged(stored: Version, facts: ModelFacts) -> None:
+    if facts.digest != stored.digest:
         raise InputError(
-            f"{reference!r} is not a model reference.", "Give a hub id such as org/name@revision, or a folder."
+            f"The files of {stored.reference} are not those that were pushed.",
+            "Take another version: what changes a version's files leaves no trace of the model that was evaluated.",
         )
-    try:
-        info = HfApi().model_info(match["id"], revision=match["revision"], timeout=30)
-        names = [file.rfilename for file in info.siblings or []]
-        check_names(names, reference)
-        # Of exactly the commit that was looked at: the branch may move on between the two calls.
-        snapshot_download(match["id"], revision=info.sha, local_dir=folder, allow_patterns=model_files(names))
-    except GatedRepoError as error:
-        raise InputError(
-            f"The model {reference!r} is gated.",
-            "Accept its terms on the hub, and give the step that account's HF_TOKEN.",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise InputError(
-            f"The model {match['id']!r} has no revision {match['revision']!r}.",
-            "Name a branch, a tag or a commit of it.",
-        ) from error
-    except (RepositoryNotFoundError, DisabledRepoError, HFValidationError) as error:
-        raise InputError(
-            f"There is no model {reference!r} on the hub.",
-            "Check the name; a private model needs HF_TOKEN, and a folder is given as an absolute path or ./path.",
-        ) from error
-    except (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError) as error:
-        if getattr(getattr(error, "response", None), "status_code", 0) in (401, 403):
-            raise InputError(
-                f"The hub does not let this step read {reference!r}.", "Give the step an HF_TOKEN that may read it."
-            ) from error
-        raise ConnectionError(f"The hub did not give {reference!r}: {type(error).__name__}: {error}") from error
-    # What snapshot_download notes about its own downloads is no part of the model.
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return str(info.sha)
+
+
+def _metadata(reference: str, revision: str, facts: ModelFacts) -> dict[str, Any]:
+    labels = f", labels {', '.join(facts.labels)}" if facts.labels else ""
+    print(f"{reference}: {facts.architecture}, {facts.parameters:,} parameters{labels}.", flush=True)
+    return {
+        "reference": reference,
+        "revision": revision,
+        "architecture": facts.architecture,
+        **({"labels": facts.labels} if facts.labels else {}),
+        "parameters": facts.parameters,
+        "digest": facts.digest,
+        "libraries": {name: version(name) for name in ("transformers", "torch", "safetensors")},
+    }

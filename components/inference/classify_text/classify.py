@@ -9,7 +9,7 @@ import pyarrow as pa
 from components.datasets import ID, TEXT, DatasetWriter, count_rows, metadata_of, parse_shard, read_batches, read_schema
 from components.errors import InputError
 from components.inference.engine import TextClassifier
-from components.models import digest_of_model
+from components.models import digest_of_model, refuse_absent
 from components.progress import Progress
 
 PREDICTION, SCORE, PROBABILITIES = "prediction", "score", "probabilities"
@@ -45,9 +45,10 @@ def classify(
         The Predictions' metadata: rows, columns, labels, shard, digests, and how they were made.
 
     Raises:
-        InputError: The Dataset already has predictions, a setting is wrong, the model does not choose one label, or its
-            answer is no number.
+        InputError: The Dataset already has predictions, a setting is wrong, there is no model, it does not choose one
+            label, or its answer is no number.
     """
+    refuse_absent(model, "Give a model that exists, or leave this step out while there is none.")
     rows = count_rows(dataset)
     start, stop = parse_shard(shard, rows)
     schema = predictions_schema(read_schema(dataset), include_probabilities)

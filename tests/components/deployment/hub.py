@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,3 +85,31 @@ def serve_hub(models: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+_CHILD = """
+import json, sys
+from components.deployment.pin_model.pin import pin
+from components.deployment.resolve_model.resolve import resolve
+try:
+    print(json.dumps(pin(sys.argv[2]) if sys.argv[1] == "pin" else resolve(sys.argv[2], sys.argv[3])))
+except Exception as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+def resolve_from_hub(reference: str, folder: Path, hub: str, **env: str):
+    """Resolves a reference to `folder / "out"`; returns its metadata, or an error's type and message."""
+    return run_in_child("resolve", reference, folder, hub, **env)
+
+
+def run_in_child(call: str, reference: str, folder: Path, hub: str, **env: str):
+    """Runs in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD, call, reference, str(folder / "out")],
+        env={**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0", **env},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    return json.loads(child.stdout.splitlines()[-1])

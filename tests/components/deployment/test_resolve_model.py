@@ -1,9 +1,6 @@
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import fsspec
@@ -14,25 +11,16 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from components import resolve_model
-from components.deployment.resolve_model.resolve import is_folder, resolve
+from components.deployment.references import FolderReference, parse_reference
+from components.deployment.resolve_model.resolve import resolve
 from components.errors import InputError
 from components.models import digest_of_model
-from tests.components.deployment.hub import COMMIT, serve_hub
+from tests.components.deployment.hub import COMMIT, resolve_from_hub
 from tests.local_run import run_pipeline
 from tests.tiny_model import build_tiny_model
 
 LABELS = ["negative", "neutral", "positive"]
 FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """A training folder: the model, and much that does not belong to it."""
-    folder = build_tiny_model(tmp_path_factory.mktemp("resolve") / "model", LABELS, ["a few words", "for a tokenizer"])
-    for name in ("optimizer.pt", "training_args.bin", "model.fp16.safetensors", "modeling.py", ".hidden", "README.md"):
-        (folder / name).write_bytes(b"not a part of the model")
-    shutil.copytree(folder, folder / "checkpoint-100", ignore=lambda *_: ["checkpoint-100"])
-    return folder
 
 
 @pytest.fixture
@@ -194,39 +182,12 @@ def test_what_is_no_reference(tmp_path, reference):
 def test_which_references_are_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "mine").mkdir(parents=True)
-    assert all(map(is_folder, ["gs://b/m", "/m", "./m", "../m", "~/m", "models/mine"]))
-    assert not any(map(is_folder, ["org/name", "org/name@main", "bert-base-uncased"]))
-
-
-_CHILD = """
-import json, sys
-from components.deployment.resolve_model.resolve import resolve
-try:
-    print(json.dumps(resolve(sys.argv[1], sys.argv[2])))
-except Exception as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-"""
-
-
-def resolve_from_hub(reference: str, folder: Path, hub: str, **env: str):
-    """Runs in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
-    child = subprocess.run(
-        [sys.executable, "-c", _CHILD, reference, str(folder / "out")],
-        env={**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0", **env},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=120,
+    assert all(
+        isinstance(parse_reference(r), FolderReference) for r in ["gs://b/m", "/m", "./m", "../m", "~/m", "models/mine"]
     )
-    return json.loads(child.stdout.splitlines()[-1])
-
-
-@pytest.fixture(scope="module")
-def hub(source, tmp_path_factory):
-    pickled = shutil.copytree(source, tmp_path_factory.mktemp("hub") / "pickled")
-    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
-    models = {"org/name": source, "legacy": source, "org/gated": source, "org/pickled": pickled}
-    with serve_hub(models) as served:
-        yield served
+    assert not any(
+        isinstance(parse_reference(r), FolderReference) for r in ["org/name", "org/name@main", "bert-base-uncased"]
+    )
 
 
 @pytest.mark.parametrize("reference", ["org/name", "org/name@v1", "legacy@refs/pr/1"])
@@ -273,6 +234,34 @@ def test_a_folder_in_a_bucket(storage_emulator, source, tmp_path):
     assert metadata["digest"] == digest_of_model(source)
     with pytest.raises(InputError, match="There is no folder at 'gs://bucket/team/none'"):
         resolve("gs://bucket/team/none", tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "architecture"),
+    [
+        ({"architectures": ["BertModel"]}, "BertModel"),
+        ({"architectures": ["BertForMaskedLM"], "id2label": {"7": "of no meaning here"}}, "BertForMaskedLM"),
+        ({"architectures": None}, "bert"),
+    ],
+)
+def test_an_encoder_to_fine_tune(broken, tmp_path, changes, architecture):
+    change_config(broken, **changes)
+    metadata = resolve(str(broken), tmp_path / "out", any_architecture=True)
+    assert metadata["architecture"] == architecture and "labels" not in metadata
+    assert resolve(str(broken), tmp_path / "again", any_architecture=True) == metadata
+
+
+def test_an_encoder_is_checked_like_any_model(broken, tmp_path):
+    change_config(broken, architectures=["BertModel"], auto_map={"AutoModel": "modeling.My"})
+    with pytest.raises(InputError, match="needs Python code of its own"):
+        resolve(str(broken), tmp_path / "out", any_architecture=True)
+    change_config(broken, architectures=None, model_type=None, auto_map=None)
+    with pytest.raises(InputError, match="names these architectures: none"):
+        resolve(str(broken), tmp_path / "out", any_architecture=True)
+
+
+def test_a_classifier_keeps_its_labels_where_any_architecture_will_do(source, tmp_path):
+    assert resolve(str(source), tmp_path / "out", any_architecture=True)["labels"] == LABELS
 
 
 @dsl.pipeline

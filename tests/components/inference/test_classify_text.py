@@ -14,7 +14,7 @@ from components import classify_text
 from components.datasets import DatasetWriter, part_files
 from components.errors import InputError
 from components.inference.classify_text.classify import classify
-from components.models import digest_of_model
+from components.models import digest_of_model, write_absent
 from tests.local_run import run_pipeline
 from tests.tiny_model import build_tiny_model
 
@@ -174,6 +174,13 @@ def test_a_regression_model_is_refused(tmp_path, dataset):
     folder = build_tiny_model(tmp_path / "model", ["stars"], ["a b c"])
     with pytest.raises(InputError, match="a number, not a label"):
         classify(dataset, folder, tmp_path / "out")
+
+
+def test_no_model_is_refused(tmp_path, dataset):
+    write_absent(tmp_path / "absent", "gs://bucket/models/tickets@champion")
+    with pytest.raises(InputError, match="There is no model .*tickets@champion.* is not there yet"):
+        classify(dataset, tmp_path / "absent", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_answer_that_is_no_number_is_an_error(tmp_path, model, dataset):
