@@ -3,11 +3,12 @@
 from components.storage import digest_of, list_files
 
 
-def fingerprint(source_uri: str) -> str:
+def fingerprint(source_uri: str, allow_none: bool = False) -> str:
     """Digests the names, sizes and versions of the files behind a URI, without reading them.
 
     Args:
         source_uri: A file, a folder or a glob; a local path or a `gs://` URI.
+        allow_none: Whether it may be '', for an optional file; the digest is then '' too.
 
     Returns:
         64 hexadecimal digits, which change when a file is added, removed or written again. The version of a file is its
@@ -16,6 +17,9 @@ def fingerprint(source_uri: str) -> str:
     Raises:
         InputError: Nothing is there.
     """
+    if allow_none and not source_uri:
+        print("There is no source to look at.", flush=True)
+        return ""
     files = list_files(source_uri)
     digest = digest_of(files)
     size = sum(file.size for file in files)

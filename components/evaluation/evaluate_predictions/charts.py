@@ -1,43 +1,16 @@
-"""Draws the plots of a report as SVG that follows the page's colours, in light and dark.
+"""Draws the plots of an evaluation."""
 
-Everything in the ink colour becomes `currentColor`, and text stays text: the browser's own fonts show labels in any
-script, and the plots stay small and sharp.
-"""
+from collections.abc import Sequence
 
-import io
-import unicodedata
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from components.charts import BLUE, CURVES, GREY, INK, RED, compact_number, draw_svg, short_name
 from components.evaluation.evaluate_predictions.scores import RocCurve
 
-INK = "#010203"  # a colour that nothing else has, replaced in the SVG
-BLUE, RED, GREY = "#3b7dd8", "#d6574b", "#8a919c"
-CURVES = ["#3b7dd8", "#d6574b", "#3a9d6e", "#b07cc6", "#d1912e", "#2fa3b3", "#c2609c", "#8a9a3b", "#7a6fd0", "#a5705a"]
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a label may contain a dollar sign
-    "font.family": ["sans-serif"],
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
 # White that lets the page through where there is nothing, so that an empty cell is dark on a dark page.
 _HEAT = LinearSegmentedColormap.from_list(
     "heat", [(0.23, 0.49, 0.85, 0), (0.23, 0.49, 0.85, 0.55), (0.12, 0.33, 0.66, 1)]
@@ -54,7 +27,7 @@ def confusion_chart(names: Sequence[str], matrix: np.ndarray) -> str:
     def draw(figure: Figure, axes: Axes) -> None:
         # On a scale of square roots a few stray errors stay visible beside a strong diagonal.
         axes.imshow(np.sqrt(shares), cmap=_HEAT, vmin=0, vmax=1, interpolation="nearest")
-        ticks = [_short(name, 22) for name in names]
+        ticks = [short_name(name, 22) for name in names]
         rotation, anchor = (45, "right") if size <= 12 else (90, "center")
         axes.set_xticks(range(size), ticks, rotation=rotation, ha=anchor, fontsize=font)
         axes.set_yticks(range(size), ticks, fontsize=font)
@@ -70,14 +43,14 @@ def confusion_chart(names: Sequence[str], matrix: np.ndarray) -> str:
                 axes.text(
                     column,
                     row,
-                    _compact(int(matrix[row, column])),
+                    compact_number(int(matrix[row, column])),
                     ha="center",
                     va="center",
                     fontsize=9 if size <= 12 else 6,
                     color="white" if shares[row, column] > 0.3 else INK,
                 )
 
-    return _svg(f"Confusion matrix of {size} labels", (side, side), draw)
+    return draw_svg(f"Confusion matrix of {size} labels", (side, side), draw)
 
 
 def roc_chart(curves: Sequence[tuple[str, RocCurve]], headline: tuple[str, RocCurve] | None) -> str:
@@ -87,17 +60,17 @@ def roc_chart(curves: Sequence[tuple[str, RocCurve]], headline: tuple[str, RocCu
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=":")
         for colour, (name, roc) in zip(CURVES, curves, strict=False):
             x, y = _thin_curve(roc)
-            axes.plot(x, y, color=colour, linewidth=1.4, label=f"{_short(name, 28)}  {roc.area:.3f}")
+            axes.plot(x, y, color=colour, linewidth=1.4, label=f"{short_name(name, 28)}  {roc.area:.3f}")
         if headline:
             name, roc = headline
             x, y = _thin_curve(roc)
-            axes.plot(x, y, color=INK, linewidth=1.2, linestyle="--", label=f"{_short(name, 28)}  {roc.area:.3f}")
+            axes.plot(x, y, color=INK, linewidth=1.2, linestyle="--", label=f"{short_name(name, 28)}  {roc.area:.3f}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
         axes.legend(loc="lower right", title="area under the curve", title_fontsize=8)
 
-    return _svg("ROC curves", (4.6, 4.4), draw)
+    return draw_svg("ROC curves", (4.6, 4.4), draw)
 
 
 def score_chart(right: np.ndarray, wrong: np.ndarray | None) -> str:
@@ -114,7 +87,7 @@ def score_chart(right: np.ndarray, wrong: np.ndarray | None) -> str:
         axes.set_ylabel("rows")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return _svg("Distribution of scores", (4.6, 3.2), draw)
+    return draw_svg("Distribution of scores", (4.6, 3.2), draw)
 
 
 def calibration_chart(counts: np.ndarray, right: np.ndarray, sums: np.ndarray) -> str:
@@ -131,68 +104,10 @@ def calibration_chart(counts: np.ndarray, right: np.ndarray, sums: np.ndarray) -
         axes.set_xlabel("mean score (area of a dot: rows)")
         axes.set_ylabel("share that is right")
 
-    return _svg("Calibration", (4.6, 3.2), draw)
-
-
-def bar_chart(title: str, names: Sequence[str], series: Sequence[tuple[str, Sequence[float]]], unit: str) -> str:
-    """Draws a group of horizontal bars per name, the first name on top."""
-    places = np.arange(len(names))
-    height = 0.8 / len(series)
-
-    def draw(figure: Figure, axes: Axes) -> None:
-        for number, (name, values) in enumerate(series):
-            offset = (number - (len(series) - 1) / 2) * height
-            bars = axes.barh(places + offset, values, height * 0.92, color=(BLUE, GREY)[number], label=name)
-            axes.bar_label(bars, [_compact(value) for value in values], padding=2, fontsize=7)
-        axes.set_yticks(places, [_short(name, 30) for name in names])
-        axes.tick_params(axis="y", length=0)
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_xlabel(unit)
-        largest = max((max(values, default=0) for _, values in series), default=0)
-        axes.set_xlim(0, 1.15 * (largest or 1))
-        if len(series) > 1:
-            figure.legend(loc="outside upper right", ncols=len(series))
-
-    return _svg(title, (4.6, 1.1 + (0.16 + 0.16 * len(series)) * max(1, len(names))), draw)
-
-
-def _svg(title: str, size: tuple[float, float], draw: Callable[[Figure, Axes], None]) -> str:
-    # A constant salt: the same numbers give the same bytes, and with them the same digest of the report.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        axes.patch.set_alpha(0)
-        draw(figure, axes)
-        stream = io.StringIO()
-        with warnings.catch_warnings():
-            # Matplotlib lacks glyphs for many scripts; here it only measures the text, and the browser draws it.
-            warnings.filterwarnings("ignore", message="Glyph")
-            figure.savefig(stream, format="svg", metadata={"Date": None, "Title": title})
-    svg = stream.getvalue()
-    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+    return draw_svg("Calibration", (4.6, 3.2), draw)
 
 
 def _thin_curve(roc: RocCurve) -> tuple[np.ndarray, np.ndarray]:
     step = max(1, len(roc.thresholds) // 400)
     keep = np.unique(np.append(np.arange(0, len(roc.thresholds), step), len(roc.thresholds) - 1))
     return roc.false_positive_rates[keep], roc.true_positive_rates[keep]
-
-
-def _short(name: str, columns: int) -> str:
-    # Chinese, Japanese and Korean characters are two columns wide.
-    widths = [1 + (unicodedata.east_asian_width(character) in "WF") for character in name]
-    if sum(widths) <= columns:
-        return name
-    while sum(widths) > columns - 1:
-        widths.pop()
-    return name[: len(widths)] + "…"
-
-
-def _compact(value: float) -> str:
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:.2f}"
-    for limit, divisor, unit in ((10_000_000, 1_000_000, "M"), (10_000, 1_000, "k")):
-        if value >= limit:
-            return f"{value / divisor:.0f}{unit}"
-    return f"{value:.0f}"

@@ -2,15 +2,16 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.evaluation.evaluate_predictions.limits import classification_metadata
-from components.evaluation.evaluate_predictions.report import render_report
+from components.evaluation.evaluate_predictions.report import build_page
 from components.evaluation.evaluate_predictions.scores import Evaluation, score
 from components.evaluation.evaluate_predictions.tally import Tally, tally
+from components.reports import Page
 from components.storage import move_into_place
 
 
@@ -55,23 +56,61 @@ def evaluate(
     """
     counts = tally(predictions_path, list(labels or ()))
     evaluation = score(counts)
-    files = {
-        Path(metrics_path): _json(
-            {**evaluation.metrics, "classes": _class_numbers(evaluation), "notes": evaluation.notes}
-        ),
-        Path(classification_path): _json(_confusion(counts)),
-        Path(report_path): render_report(evaluation, counts, title),
-    }
-    with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
-        for number, (target, content) in enumerate(files.items()):
-            file = Path(folder) / str(number)
-            file.write_text(content, encoding="utf-8", errors="backslashreplace")
-            move_into_place(file, target)
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items() if "rows" not in name)
-    print(f"Evaluated {counts.labelled_rows:,} labelled rows of {counts.rows:,}. {numbers}", flush=True)
+    page = build_page(evaluation, counts, title)
+    return write_results(evaluation, counts, page, metrics_path, classification_path, report_path)
+
+
+def write_results(
+    evaluation: Evaluation,
+    counts: Tally,
+    page: Page,
+    metrics_path: str | Path,
+    classification_path: str | Path,
+    report_path: str | Path,
+    details: Mapping[str, Any] | None = None,
+) -> Evaluated:
+    """Writes an evaluation's three files, and says its numbers.
+
+    Args:
+        evaluation: The numbers.
+        counts: What they were computed from.
+        page: The report.
+        metrics_path: Where the numbers go.
+        classification_path: Where the whole confusion matrix goes.
+        report_path: Where the report goes.
+        details: What the file of the numbers says besides them, by name.
+
+    Returns:
+        The metrics, and the metadata of a ClassificationMetrics artifact.
+    """
+    numbers = {**evaluation.metrics, "classes": _class_numbers(evaluation), "notes": evaluation.notes}
+    write_files(
+        {
+            Path(metrics_path): to_json({**numbers, **(details or {})}),
+            Path(classification_path): to_json(_confusion(counts)),
+            Path(report_path): page.render(),
+        }
+    )
+    rest = {name: value for name, value in evaluation.metrics.items() if name not in ("rows", "labelled_rows")}
+    said = ", ".join(f"{name} {value:.4g}" for name, value in rest.items())
+    print(f"Evaluated {counts.labelled_rows:,} labelled rows of {counts.rows:,}. {said}", flush=True)
     for note in evaluation.notes:
         print(note, flush=True)
     return Evaluated(evaluation.metrics, classification_metadata(evaluation, counts.pairs))
+
+
+def write_files(files: Mapping[Path, str]) -> None:
+    """Writes texts elsewhere and moves them into place, so that none is there when one could not be written."""
+    with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
+        for number, content in enumerate(files.values()):
+            (Path(folder) / str(number)).write_text(content, encoding="utf-8", errors="backslashreplace")
+        for number, target in enumerate(files):
+            move_into_place(Path(folder) / str(number), target)
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Returns the text of a file of results."""
+    return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
 
 def _class_numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -93,7 +132,3 @@ def _class_numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _confusion(counts: Tally) -> dict[str, Any]:
     cells = [[counts.names[label], counts.names[said], rows] for (label, said), rows in sorted(counts.pairs.items())]
     return {"labels": counts.names, "confusion": cells}
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)

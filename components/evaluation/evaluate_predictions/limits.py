@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from components.evaluation.evaluate_predictions.scores import Evaluation, RocCurve
+from components.reports import unique_names
 
 ROC_POINTS = 500
 MATRIX_LABELS = 100
-NAME_CHARACTERS = 60
 # The rest of the 131,072 bytes is for the Metrics beside it, URIs, and the service's own wrapping.
 METADATA_BYTES = 110_000
 
@@ -76,24 +76,6 @@ def group_matrix(
         matrix[place.get(label, size - 1), place.get(said, size - 1)] += rows
     names = [evaluation.classes[code].label for code in kept]
     return unique_names(names + [f"({joined} other labels)"] * bool(joined)), matrix, joined
-
-
-def unique_names(labels: list[str], characters: int = NAME_CHARACTERS) -> list[str]:
-    """Shortens labels to one line of at most `characters` printable characters, and keeps them distinct."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for label in labels:
-        line = "".join(c if c.isprintable() else " " for c in label[: characters * 4])
-        line = " ".join(line.split()) or "(empty)"
-        name = line if len(line) <= characters else line[: characters - 1] + "…"
-        number = 2
-        while name in taken:
-            suffix = f" #{number}"
-            name = line[: characters - len(suffix)] + suffix
-            number += 1
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def _matrix_metadata(evaluation: Evaluation, pairs: Counter[tuple[int, int]], limit: int) -> dict[str, Any]:

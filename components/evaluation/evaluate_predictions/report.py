@@ -1,15 +1,11 @@
 """Renders an evaluation as a page that opens in a browser without a network."""
 
-from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from components.charts import bar_chart
 from components.evaluation.evaluate_predictions import charts
-from components.evaluation.evaluate_predictions.limits import MATRIX_LABELS, group_matrix, unique_names
+from components.evaluation.evaluate_predictions.limits import MATRIX_LABELS, group_matrix
 from components.evaluation.evaluate_predictions.scores import ClassScores, Evaluation
 from components.evaluation.evaluate_predictions.tally import Tally
+from components.reports import Cell, Chart, Column, Page, Table, Tile, Value, unique_names
 
 BARS = 30
 CURVES = 10
@@ -25,46 +21,82 @@ _HEADLINES = [
 ]
 
 
-def render_report(evaluation: Evaluation, counts: Tally, title: str = "") -> str:
-    """Returns the page.
+def build_page(evaluation: Evaluation, counts: Tally, title: str = "") -> Page:
+    """Returns the page, to which more plots and tables may be added.
 
     Args:
         evaluation: The numbers.
         counts: What they were computed from.
         title: The heading; "Evaluation of predictions" by default.
     """
-    # Texts and labels are other people's: everything that is not a plot of ours is escaped.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    by_weight = sorted(evaluation.classes, key=lambda one: -(one.support + one.predicted))
-    shown = {one.label for one in by_weight[:TABLE_CLASSES]}
-    return environment.get_template("report.html").render(
-        title=title or "Evaluation of predictions",
-        rows=counts.rows,
-        labelled_rows=counts.labelled_rows,
-        headlines=[(name, evaluation.metrics[key]) for key, name in _HEADLINES if key in evaluation.metrics],
-        notes=evaluation.notes,
+    page = Page(
+        title or "Evaluation of predictions",
+        f"{counts.rows:,} rows, {counts.labelled_rows:,} of them labelled",
+        notes=list(evaluation.notes),
+        tiles=[Tile(name, f"{evaluation.metrics[key]:.3f}") for key, name in _HEADLINES if key in evaluation.metrics],
         charts=_charts(evaluation, counts),
-        classes=[one for one in evaluation.classes if one.label in shown] if counts.labelled_rows else [],
-        all_classes=len(evaluation.classes),
-        has_roc=evaluation.roc is not None,
-        area_error=max((one.roc.area_error for one in evaluation.classes if one.roc), default=0.0),
-        bins=counts.totals.shape[1],
-        errors=sorted(counts.errors, reverse=True),
     )
+    if counts.labelled_rows:
+        page.tables += [_class_table(evaluation), _error_table(counts)]
+        page.footer = _footer(evaluation, counts)
+    return page
 
 
-def _charts(evaluation: Evaluation, counts: Tally) -> list[dict[str, Any]]:
-    drawn: list[dict[str, Any]] = []
+def _class_table(evaluation: Evaluation) -> Table:
+    by_weight = sorted(evaluation.classes, key=lambda one: -(one.support + one.predicted))
+    kept = {one.label for one in by_weight[:TABLE_CLASSES]}
+    shown = [one for one in evaluation.classes if one.label in kept]
+    names = ["rows", "predicted", "precision", "recall", "F1"] + ["ROC AUC"] * (evaluation.roc is not None)
+    rows: list[list[Value]] = []
+    for one in shown:
+        label = Cell(one.label, tag="" if one.known else "unknown to the model")
+        row: list[Value] = [label, one.support, one.predicted, f"{one.precision:.3f}", f"{one.recall:.3f}"]
+        row.append(Cell(f"{one.f1:.3f}", share=one.f1))
+        if evaluation.roc:
+            row.append(f"{one.roc.area:.3f}" if one.roc else None)
+        rows.append(row)
+    caption = ""
+    if len(shown) < len(evaluation.classes):
+        caption = (
+            f"The {len(shown)} classes with the most rows, of {len(evaluation.classes):,}; "
+            "the file of the classification metrics has them all."
+        )
+    return Table("Classes", [Column("class"), *(Column(name, "number") for name in names)], rows, caption)
+
+
+def _error_table(counts: Tally) -> Table:
+    columns = [Column("score", "number"), Column("label"), Column("prediction"), Column("text", "text"), Column("id")]
+    rows = [
+        [f"{error.score:.3f}" if error.score >= 0 else None, error.label, error.prediction, error.text, error.id]
+        for error in sorted(counts.errors, reverse=True)
+    ]
+    caption = "Look here first: wrong labels and unclear classes come to the top."
+    return Table("Most confident errors", columns, rows, caption, empty="There are none: every labelled row is right.")
+
+
+def _footer(evaluation: Evaluation, counts: Tally) -> list[str]:
+    sentences = [
+        "Macro averages run over the classes that have rows or predictions; a ratio with nothing to count is 0, "
+        "as in scikit-learn."
+    ]
+    if evaluation.roc:
+        error = max((one.roc.area_error for one in evaluation.classes if one.roc), default=0.0)
+        sentences.append(
+            f"ROC curves come from histograms of {counts.totals.shape[1]:,} bins, even in log-odds, so that any number "
+            f"of rows fits in memory: areas under the classes' curves are off by at most {error:.1g}. "
+            "Log loss is in nats, over the rows whose label the model knows."
+        )
+    return [
+        *sentences,
+        "The calibration error is the mean gap between score and accuracy over 15 equal bins of scores.",
+    ]
+
+
+def _charts(evaluation: Evaluation, counts: Tally) -> list[Chart]:
+    drawn: list[Chart] = []
 
     def add(heading: str, svg: str, caption: str, wide: bool = False) -> None:
-        # Markup: matplotlib escapes the labels that it writes into an SVG.
-        drawn.append({"heading": heading, "svg": Markup(svg), "caption": caption, "wide": wide})  # noqa: S704
+        drawn.append(Chart(heading, svg, caption, wide))
 
     if counts.labelled_rows:
         names, matrix, joined = group_matrix(evaluation, counts.pairs)
@@ -118,7 +150,7 @@ def _f1_bars(evaluation: Evaluation) -> tuple[str, str]:
         caption += f" The {BARS} classes with the most rows, of {len(occurring)}."
     shown = sorted(shown, key=lambda one: -one.f1)
     names = unique_names([one.label for one in shown])
-    return charts.bar_chart("F1 by class", names, [("F1", [one.f1 for one in shown])], "F1"), caption
+    return bar_chart("F1 by class", names, [("F1", [one.f1 for one in shown])], "F1"), caption
 
 
 def _distribution(evaluation: Evaluation, counts: Tally) -> tuple[str, str]:
@@ -131,7 +163,7 @@ def _distribution(evaluation: Evaluation, counts: Tally) -> tuple[str, str]:
     series = [("predicted", [counts.predicted[code] for code in codes[:BARS]])]
     if counts.labelled_rows:
         series.append(("labelled", [evaluation.classes[code].support for code in codes[:BARS]]))
-    return charts.bar_chart("What was predicted", names, series, "rows"), caption
+    return bar_chart("What was predicted", names, series, "rows"), caption
 
 
 def _most(classes: list[ClassScores]) -> list[ClassScores]:

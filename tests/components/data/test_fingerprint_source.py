@@ -49,6 +49,12 @@ def test_nothing_has_no_fingerprint(tmp_path, monkeypatch, uri):
         fingerprint(uri)
 
 
+def test_an_optional_source_may_be_left_out_but_not_missing():
+    assert fingerprint("", allow_none=True) == ""
+    with pytest.raises(InputError):
+        fingerprint("nowhere", allow_none=True)
+
+
 @dsl.pipeline
 def fingerprint_only(uri: str):
     fingerprint_source(source_uri=uri).set_caching_options(False)

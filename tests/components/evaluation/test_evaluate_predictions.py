@@ -14,9 +14,9 @@ from components import evaluate_predictions
 from components.datasets import DatasetWriter
 from components.errors import InputError
 from components.evaluation.evaluate_predictions.evaluate import evaluate
-from components.evaluation.evaluate_predictions.limits import unique_names
 from components.evaluation.evaluate_predictions.scores import score
 from components.evaluation.evaluate_predictions.tally import EXTRA_LABELS, Tally, tally
+from components.reports import unique_names
 from tests.local_run import run_pipeline
 
 LABELS = ["billing", "delivery", "login"]
