@@ -2,12 +2,13 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.errors import InputError
 
@@ -31,6 +32,7 @@ class Hyperparameters(BaseModel):
         metric: What the best checkpoint is chosen by, on the validation rows.
         evaluations_per_epoch: How often the validation rows are evaluated, and a checkpoint is kept.
         early_stopping_patience: Evaluations without improvement after which training ends; 0 never ends it early.
+        precision: What the model computes in; `auto` takes bf16 or fp16, as the GPU has it, and fp32 on a CPU.
         seed: Seeds weights, order and dropout.
     """
 
@@ -51,7 +53,16 @@ class Hyperparameters(BaseModel):
     metric: Literal["macro_f1", "accuracy", "loss"] = "macro_f1"
     evaluations_per_epoch: int = Field(1, ge=1, le=100)
     early_stopping_patience: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any) -> Any:
+        # Pydantic takes true for 1, and `epochs: yes` would train one epoch.
+        if isinstance(value, bool):
+            raise ValueError("Input should be a number or a name, not true or false")
+        return value
 
 
 def parse_hyperparameters(values: Mapping[str, Any]) -> Hyperparameters:
@@ -72,7 +83,8 @@ def parse_hyperparameters(values: Mapping[str, Any]) -> Hyperparameters:
             close = difflib.get_close_matches(name, Hyperparameters.model_fields, n=1)
             names = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(Hyperparameters.model_fields)}."
             raise InputError(f"There is no hyper-parameter {name!r}.", names) from error
-        message = problem["msg"].replace("Input should be", "Give").replace("'", "")
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "Give").replace("'", "")
+        message = re.sub("^Give (greater|less)", r"Give a number \1", message)
         raise InputError(f"The hyper-parameter {name} is {problem['input']!r}.", f"{message}.") from error
 
 
@@ -82,7 +94,10 @@ def load_hyperparameters(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: The file is not JSON or YAML with names and values, or a value is wrong.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{Path(path).name} is not text in UTF-8.", "Write JSON or YAML in UTF-8.") from error
     try:
         # JSON first: YAML 1.1 reads 2e-5 as a text.
         values = json.loads(text)
@@ -90,8 +105,22 @@ def load_hyperparameters(path: str | Path) -> dict[str, Any]:
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise InputError(f"{Path(path).name} is neither JSON nor YAML: {error}.", "Correct the file.") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{Path(path).name} is neither JSON nor YAML: {reason}.", "Correct the file.") from error
     if not isinstance(values, dict):
         raise InputError(f"{Path(path).name} holds no names and values.", 'Write {"epochs": 3, "learning_rate": 2e-5}.')
     given = parse_hyperparameters({str(name): value for name, value in values.items()})
     return given.model_dump(exclude_unset=True)
+
+
+def combine_hyperparameters(values: Mapping[str, Any], file: str | Path = "") -> Hyperparameters:
+    """Checks values by name together with those of a file, which replace them.
+
+    Args:
+        values: As `parse_hyperparameters` takes them.
+        file: A JSON or YAML file; "" for none.
+
+    Raises:
+        InputError: The file cannot be read, a name is unknown, or a value is out of range.
+    """
+    return parse_hyperparameters({**values, **(load_hyperparameters(file) if file else {})})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from components.datasets import DatasetWriter, count_rows, metadata_of, read_schema
-from components.errors import InputError
 from components.evaluation.evaluate_classifier.latency import Latency, measure_latency
 from components.evaluation.evaluate_classifier.report import absent_page, add_latency, add_slices
 from components.evaluation.evaluate_classifier.slices import check_slice_columns, slice_predictions
@@ -76,8 +75,6 @@ def evaluate(
         InputError: A setting is wrong, or the model cannot classify the rows. Nothing is written then.
     """
     columns = check_slice_columns(read_schema(dataset), slice_columns)
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}.", "Give 1 or more.")
     if is_absent(model):
         return _without_model(
             dataset, model, predictions_path, metrics_path, classification_path, report_path, title, dataset_digest

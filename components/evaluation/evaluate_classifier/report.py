@@ -104,10 +104,11 @@ def add_latency(page: Page, latency: Latency, rows_per_second: float, batch_size
         Tile("ms per row, 95 % within", _three_digits(latency.p95)),
         Tile("rows per second", f"{rows_per_second:,.0f}"),
     ]
+    size = f" of up to {batch_size} rows" if batch_size else ""
     page.footer.append(
         f"Latency is the time from a text to its probabilities, one text at a time, for {latency.texts} texts spread "
-        f"over the rows, after a warm-up. Rows per second are over the whole pass, in batches of up to {batch_size} "
-        f"rows. Both on {latency.device}, in {latency.precision}, tokenization included."
+        f"over the rows, after a warm-up. Rows per second are over the whole pass, in batches{size}. "
+        f"Both on {latency.device}, in {latency.precision}, tokenization included."
     )
 
 

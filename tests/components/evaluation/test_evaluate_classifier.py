@@ -157,7 +157,7 @@ def test_a_long_value_is_known_by_its_beginning(tmp_path, dataset, model):
     [
         ({"slice_columns": ["sauce"]}, "no column 'sauce' to slice by. Did you mean 'source'?"),
         ({"slice_columns": ["tags"]}, "of the type list"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
         ({"max_length": 1}, "max_length is 1"),
     ],
 )
