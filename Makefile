@@ -8,12 +8,12 @@ help:  ## Show this screen
 setup:  ## Make .venv with the pinned dependencies (the other targets do it when needed)
 	@scripts/set_up.sh
 
-demo: setup  ## Publish one message and follow it to a transformer's predictions, all on this machine
-	@$(PYTHON_IN_VENV) -m examples.train_example_model
+demo: setup  ## Publish two messages: a classifier is trained, and new texts are classified, all on this machine
 	@$(PYTHON_IN_VENV) -m examples.demo
 
 test: lint  ## Run every check and every test
 	@$(PYTHON_IN_VENV) -m pipelines.compile --check
+	@$(PYTHON_IN_VENV) -m pipelines.lint compiled
 	@$(PYTHON_IN_VENV) -m pytest -n 2 --dist loadfile
 
 lint: setup  ## Check style and types only

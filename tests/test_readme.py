@@ -46,11 +46,23 @@ def test_the_pipeline_of_ones_own_compiles(tmp_path):
     assert (tmp_path / "classify_reviews.json").stat().st_size > 1000
 
 
-def test_the_message_that_is_published_passes_the_checks():
-    command = re.search(r"^    (python -m triggers\.publish .*?)\n\n", README, re.DOTALL | re.MULTILINE)[1]
+def published(page):
+    """The commands on a page that publish a message."""
+    return re.findall(r"^ +(python -m triggers\.publish .*?)\n(?: *\n|\Z)", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("examples/*/README.md"))]
+
+
+@pytest.mark.parametrize("command", [command for page in PAGES for command in published(page)])
+def test_the_messages_that_are_published_pass_the_checks(command):
     done = run(command.replace("\\\n", " ") + " --dry-run")
     assert done.returncode == 0, done.stderr
-    assert '"gs://my-bucket/predictions"' in done.stdout
+    assert '"gs://my-bucket/' in done.stdout
+
+
+def test_messages_are_found():
+    assert len(published(ROOT / "README.md")) == 2
 
 
 def test_make_has_the_targets_that_are_named_and_at_most_ten():

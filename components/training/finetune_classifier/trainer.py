@@ -1,0 +1,247 @@
+"""Trainer, with steps that give the same result on any number of processes and in any size of memory."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.functional import cross_entropy
+from transformers import Trainer
+
+from components.errors import InputError
+from components.inference.engine import is_out_of_memory
+from components.training.finetune_classifier.batches import (
+    EpochLoader,
+    GlobalBatches,
+    Padding,
+    TrainingRows,
+    make_loader,
+    pad_rows,
+    trim,
+)
+from components.training.finetune_classifier.data import EncodedRows
+
+# Padded tokens in one forward of an evaluation: on a CPU more only leaves its cache.
+EVALUATION_TOKENS = {"cpu": 2048, "cuda": 32768}
+BUCKET_NUMBERS = 32 * 1024 * 1024
+
+
+@dataclass
+class TrainingData:
+    """What the trainer reads.
+
+    Attributes:
+        rows: The training rows, as inputs.
+        batches: This process's shares of the steps.
+        validation: The validation rows.
+        padding: How validation rows are padded.
+        labels: How many classes there are.
+    """
+
+    rows: TrainingRows
+    batches: GlobalBatches
+    validation: EncodedRows
+    padding: Padding
+    labels: int
+
+
+class ClassifierTrainer(Trainer):
+    """Trains a classifier.
+
+    For Trainer a batch is this process's whole share of an optimizer step, and nothing is accumulated. In here a share
+    goes through the model in as many parts as memory asks for; when one does not fit, the step is done again in smaller
+    parts, so that neither the step nor the global batch is lost. Gradients are added up once per step, over all
+    processes, when every process has succeeded: a process that runs out of memory within a backward pass that the
+    others wait for would otherwise hang them all.
+
+    Args:
+        data: What is trained and evaluated on.
+        label_smoothing: Share of the probability that is spread over all labels.
+        arguments: What Trainer takes.
+
+    Attributes:
+        training_rows: The rows of an epoch.
+        steps_per_epoch: Its optimizer steps.
+        rows_per_forward: The most rows that go through the model at once, by now; 0 before the first step.
+    """
+
+    def __init__(self, data: TrainingData, label_smoothing: float, **arguments: Any):
+        super().__init__(train_dataset=data.rows, eval_dataset=data.rows, **arguments)
+        self._data, self._label_smoothing = data, label_smoothing
+        self.rows_per_forward = 0
+        self.training_rows, self.steps_per_epoch = len(data.rows), len(data.batches)
+        self._classifier: Any = self.model
+        self._evaluation_tokens = EVALUATION_TOKENS["cuda" if self.args.device.type == "cuda" else "cpu"]
+        # DistributedDataParallel adds gradients up during the backward pass, and keeps a second copy of them.
+        prepare = self.accelerator.prepare_model
+        self.accelerator.prepare_model = lambda model, **rest: prepare(model, **{**rest, "evaluation_mode": True})
+
+    def get_train_dataloader(self) -> EpochLoader:
+        """Returns this process's shares; Trainer's own loader would share them out a second time."""
+        return make_loader(self._data.rows, self._data.batches, pin_memory=self.args.device.type == "cuda")
+
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Computes the gradients of one optimizer step.
+
+        Args:
+            model: The model as accelerate wraps it.
+            inputs: This process's share.
+            num_items_in_batch: Trainer's count, not needed: the shares carry their scales.
+
+        Returns:
+            The share's loss, so scaled that the mean over all processes, which Trainer logs, is the step's loss.
+        """
+        self._classifier.train()
+        rows = len(inputs["labels"])
+        self.rows_per_forward = self.rows_per_forward or rows
+        while True:
+            loss = self._try_share(inputs)
+            if not self._any_process(loss is None):
+                break
+            self._halve(min(rows, self.rows_per_forward))
+        assert loss is not None
+        self._add_gradients_up()
+        return loss * self.args.world_size
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Evaluates the validation rows: `loss` (without weights or smoothing), `accuracy` and `macro_f1`."""
+        self._classifier.eval()
+        counts = torch.zeros(4, self._data.labels, dtype=torch.float64)
+        with torch.no_grad():
+            for rows, logits in self._predict():
+                labels = torch.from_numpy(self._data.validation.labels[rows].astype(np.int64))
+                predicted = logits.argmax(dim=1)
+                counts[0].index_add_(0, labels, cross_entropy(logits, labels, reduction="none").double())
+                for line, classes in enumerate((labels, predicted, labels[labels == predicted]), start=1):
+                    counts[line] += torch.bincount(classes, minlength=self._data.labels)
+        if self.args.world_size > 1:
+            shared = counts.to(self.args.device)
+            dist.all_reduce(shared)
+            counts = shared.cpu()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in _metrics(counts.numpy()).items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the time to what Trainer logs, in seconds since 1970."""
+        super().log({**logs, "time": time.time()}, start_time)
+
+    def _try_share(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """Returns the share's loss, or None when it did not fit into memory."""
+        loss = torch.zeros((), device=self.args.device)
+        try:
+            for start in range(0, len(inputs["labels"]), self.rows_per_forward):
+                part = {name: values[start : start + self.rows_per_forward] for name, values in inputs.items()}
+                part = self._prepare_inputs(trim(part, self._data.padding.left))
+                labels, scales = part.pop("labels"), part.pop("scales")
+                logits = self._classifier(**part).logits.float()
+                losses = cross_entropy(logits, labels, reduction="none", label_smoothing=self._label_smoothing)
+                part_loss = (losses * scales).sum()
+                self.accelerator.backward(part_loss)
+                loss += part_loss.detach()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return loss
+
+    def _halve(self, tried: int) -> None:
+        if tried == 1:
+            raise InputError(
+                "The model and one text do not fit into the memory of the device.",
+                "Give a smaller max_length, a smaller base model, or a machine with more memory.",
+            )
+        self._classifier.zero_grad()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.rows_per_forward = -(-tried // 2)
+        if self.is_world_process_zero():
+            print(
+                f"finetune_classifier: {tried} rows at once do not fit into memory: each step now takes "
+                f"{self.rows_per_forward} at a time; its rows and the result stay the same",
+                flush=True,
+            )
+
+    def _any_process(self, here: bool) -> bool:
+        if self.args.world_size == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.args.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag)
+
+    def _add_gradients_up(self) -> None:
+        if self.args.world_size == 1:
+            return
+        for bucket in _buckets([weights.grad for weights in self._classifier.parameters() if weights.grad is not None]):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            dist.all_reduce(flat)
+            for gradient, part in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+    def _predict(self) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """Gives this process's validation rows, the longest first, and their logits."""
+        lengths = self._data.validation.lengths
+        order = np.argsort(-lengths, kind="stable")[self.args.process_index :: self.args.world_size]
+        start = 0
+        while start < len(order):
+            rows = order[start : start + max(1, self._evaluation_tokens // int(lengths[order[start]]))]
+            inputs = pad_rows(self._data.validation, rows, self._data.padding)
+            logits = None
+            try:
+                tensors = self._prepare_inputs({name: torch.from_numpy(values) for name, values in inputs.items()})
+                logits = self._classifier(**tensors).logits.float().cpu()
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or len(rows) == 1:
+                    raise
+            if logits is None:
+                self._evaluation_tokens //= 2
+                continue
+            yield rows, logits
+            start += len(rows)
+
+
+def _metrics(counts: np.ndarray) -> dict[str, float]:
+    """Returns the metrics.
+
+    Args:
+        counts: Per class the summed losses, the rows, the predictions and the right predictions, (4, labels).
+
+    Raises:
+        InputError: The loss is no number.
+    """
+    losses, labelled, predicted, right = counts
+    loss = float(losses.sum() / labelled.sum())
+    if not math.isfinite(loss):
+        raise no_number("validation")
+    # As evaluate_predictions: over the classes that have rows or predictions.
+    seen = labelled + predicted > 0
+    f1 = 2 * right[seen] / (labelled[seen] + predicted[seen])
+    return {"loss": loss, "accuracy": float(right.sum() / labelled.sum()), "macro_f1": float(f1.mean())}
+
+
+def no_number(which: str) -> InputError:
+    """Returns the error of a training run whose loss is NaN or infinite."""
+    return InputError(
+        f"The {which} loss is no number any more (NaN): the weights have grown out of all bounds.",
+        "Give a lower learning_rate or a longer warmup_share; on a card without bf16, precision fp32 may help too.",
+    )
+
+
+def _buckets(gradients: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    bucket: list[torch.Tensor] = []
+    for gradient in gradients:
+        if bucket and sum(one.numel() for one in bucket) + gradient.numel() > BUCKET_NUMBERS:
+            yield bucket
+            bucket = []
+        bucket.append(gradient)
+    if bucket:
+        yield bucket
