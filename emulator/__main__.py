@@ -10,7 +10,10 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from rich.console import Console
 
+from components.errors import InputError
+from emulator.faults import FaultInjection, Faults, Http, read_faults_file
 from emulator.jobs import JobStore
 from emulator.server import create_app
 
@@ -27,12 +30,20 @@ def main(
     port: Annotated[int, typer.Option(help="The port; 0 lets the system choose one.")],
     host: Annotated[str, typer.Option(help="The address; loopback unless --allow-remote is given.")] = "127.0.0.1",
     folder: Annotated[Path, typer.Option(help="Where jobs are kept.")] = Path("out/emulator"),
-    max_running: Annotated[int, typer.Option(min=1, help="How many jobs run at once.")] = 2,
+    max_running: Annotated[int, typer.Option(min=0, help="How many jobs run at once; 0 runs none, they all wait.")] = 2,
+    faults: Annotated[Path | None, typer.Option(help="A JSON file of faults: see emulator/faults.py.")] = None,
     allow_remote: Annotated[bool, typer.Option(help="Bind an address that other machines reach.")] = False,
 ) -> None:
     """Serves PipelineJobs as Vertex AI does, and runs them on this machine. Whoever reaches the port runs code here."""
     if not allow_remote and not _is_loopback(host):
         raise typer.BadParameter(f"{host} is reached from other machines, who could run code here: add --allow-remote.")
+    try:
+        injected = read_faults_file(faults) if faults else Faults(faults=[])
+    except InputError as error:
+        errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        errors.print("[bold red]The faults cannot be used[/]")
+        errors.print(str(error), markup=False)
+        raise typer.Exit(2) from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # uvicorn hands the signal that stopped it on, after everything is closed: it is then a success.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -43,7 +54,8 @@ def main(
     except (OSError, RuntimeError) as error:
         raise SystemExit(f"The emulator cannot start on {host}:{port}: {error}") from error
     # A client that keeps its connection open must not hold the stop up.
-    config = uvicorn.Config(create_app(store), log_level="warning", timeout_graceful_shutdown=2)
+    app = FaultInjection(create_app(store), injected)
+    config = uvicorn.Config(app, http=Http, log_level="warning", timeout_graceful_shutdown=2)
     _Server(config).run(sockets=[listener])
 
 

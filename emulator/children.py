@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from emulator.engines import remove_containers
+
 MARK = "KFP_TRANSFORMERS_JOB_FOLDER"
 _GRACE_SECONDS = 3.0
 
@@ -43,6 +45,7 @@ def end_job(folder: Path, grace: float = _GRACE_SECONDS) -> None:
         _wait(left, grace)
         # What was started between the look and the signal is found by the next look.
         found = processes_of(folder)
+    remove_containers(folder)
 
 
 def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:

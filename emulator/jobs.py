@@ -50,7 +50,7 @@ class JobStore:
 
     Args:
         folder: Where the jobs' folders are; it is made when it is missing.
-        max_running: How many jobs run at once.
+        max_running: How many jobs run at once; 0 keeps them all waiting.
 
     Raises:
         RuntimeError: Another process serves this folder.

@@ -1,7 +1,6 @@
 """Refuses, before anything runs, the pipelines that kfp.local cannot run or would get wrong without a word.
 
-Each check is a function from a pipeline to the problems it finds, registered by a decorator. A message names the task
-and says what to change.
+Each check is a registered function from a pipeline to problems; a message names the task and says what to change.
 """
 
 import json
@@ -12,10 +11,11 @@ from typing import Any
 
 from components.errors import InputError
 from emulator.conditions import to_python
+from emulator.containers import EXECUTOR_MODULE, check_container, is_container_component
+from emulator.custom_jobs import unwrap
 
 # A process takes 131,071 bytes in one argument, and a step's whole input is one argument.
 MAX_PARAMETER_BYTES = 100_000
-_EXECUTOR_MODULE = "kfp.dsl.executor_main"
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://")
 # What is filled in, by the emulator or by kfp.local.
 _KNOWN_PLACEHOLDERS = re.compile(
@@ -70,7 +70,7 @@ def find_problems(spec: dict[str, Any], parameters: dict[str, Any]) -> list[Inpu
         spec: The compiled pipeline.
         parameters: The run's parameters.
     """
-    pipeline = Pipeline(spec, parameters)
+    pipeline = Pipeline(unwrap(spec)[0], parameters)
     return [problem for check in _CHECKS for problem in check(pipeline)]
 
 
@@ -95,16 +95,14 @@ def _executors(pipeline: Pipeline) -> Iterator[InputError]:
         executor = pipeline.executor(component)
         container = executor.get("container", {})
         command = [*container.get("command", []), *container.get("args", [])]
-        if command[:3] == ["python3", "-m", _EXECUTOR_MODULE]:
+        if command[:3] == ["python3", "-m", EXECUTOR_MODULE]:
             yield InputError(
                 f"The task {name} is a containerized Python component, whose code is only in its image.",
                 "Take target_image out, so that the step's source is compiled in.",
             )
-        elif container and not any(_EXECUTOR_MODULE in str(part) for part in command):
-            yield InputError(
-                f"The task {name} is a container component, and only Python components run on this machine.",
-                "Make it a @dsl.component, or run the pipeline on Vertex AI.",
-            )
+        elif is_container_component(container):
+            if problem := check_container(name, container):
+                yield problem
         elif not container and "importer" not in executor:
             yield InputError(
                 f"The task {name} is executed by {', '.join(executor) or 'nothing'}, which does not run here.",

@@ -90,8 +90,8 @@ class Process(AbstractContextManager["Process"]):
         self._end_group()
 
     def kill(self) -> None:
-        """Ends the process as a crash would (kill -9)."""
-        self.process.kill()
+        """Ends the process and its group, such as a server's workers, as a crash would (kill -9)."""
+        self._end_group()
         self.process.wait()
 
     def _end_group(self) -> None:

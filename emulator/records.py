@@ -80,6 +80,8 @@ class TaskRecord:
         error: Why it failed; "" otherwise.
         cached: Whether its outputs are those of an earlier run.
         dag: Whether it is a task around others, which runs nothing itself.
+        custom_job: The Custom Job that the step stands for: its name, machine and strategy; empty for a plain step.
+        container: A container component's image, command and engine ("" for the present environment); empty for others.
     """
 
     path: str
@@ -95,6 +97,8 @@ class TaskRecord:
     error: str = ""
     cached: bool = False
     dag: bool = False
+    custom_job: dict[str, Any] = field(default_factory=dict)
+    container: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "TaskRecord":

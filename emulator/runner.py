@@ -43,7 +43,7 @@ from emulator.records import (
     now,
     write_json,
 )
-from emulator.spec import argument_values, fill_job_placeholders, without_caching
+from emulator.spec import argument_values, fill_job_placeholders, with_quick_retries, without_caching
 
 _POLL_SECONDS = 0.05
 
@@ -177,6 +177,8 @@ def execute(folder: Path, cache_folder: Path | None = None) -> JobRecord:
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     from emulator.cache import StepCache
+    from emulator.containers import complete_containers
+    from emulator.custom_jobs import unwrap
     from emulator.recorder import Recorder, to_values
     from emulator.tasks import Observer
 
@@ -186,7 +188,8 @@ def execute(folder: Path, cache_folder: Path | None = None) -> JobRecord:
     record.state, record.start = "RUNNING", record.start or now()
     record.save(folder)
     runtime = job.get("runtimeConfig", {})
-    document = fill_job_placeholders(job["pipelineSpec"], record)
+    document, custom_jobs = unwrap(job["pipelineSpec"])
+    document = complete_containers(with_quick_retries(fill_job_placeholders(document, record)))
     spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec(), ignore_unknown_fields=True)
     executors = {
         name: utils.struct_to_executor_spec(executor) for name, executor in spec.deployment_spec["executors"].items()
@@ -194,6 +197,7 @@ def execute(folder: Path, cache_folder: Path | None = None) -> JobRecord:
     step_cache = StepCache(cache_folder, folder, record.created) if cache_folder else None
     fail_fast = runtime.get("failurePolicy") == "PIPELINE_FAILURE_POLICY_FAIL_FAST"
     observer = Observer(recorder, folder / ARTIFACTS_FOLDER, step_cache, fail_fast)
+    observer.custom_jobs = custom_jobs
     try:
         arguments = argument_values(document, runtime.get("parameterValues", {}))
         outputs, succeeded = observer.run(spec, executors, arguments)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,10 +67,10 @@ def pubsub_emulator(folder: Path, port: int = 0) -> Process:
     )
 
 
-def vertex_service(folder: Path, env: Mapping[str, str | None], port: int = 0) -> Process:
+def vertex_service(folder: Path, env: Mapping[str, str | None], port: int = 0, options: Sequence[str] = ()) -> Process:
     """Makes the local Vertex AI Pipelines service; its jobs are kept in the folder, and outlive it."""
     port = port or free_port()
-    command = [sys.executable, "-m", "emulator", "--port", str(port), "--folder", str(folder / "vertex")]
+    command = [sys.executable, "-m", "emulator", "--port", str(port), "--folder", str(folder / "vertex"), *options]
     return Process("The local Vertex AI service", command, folder / "vertex.log", env, port)
 
 
@@ -91,9 +91,12 @@ class Stack(AbstractContextManager["Stack"]):
     Args:
         folder: Where logs, jobs and artifacts are kept.
         with_pubsub: Without Google's emulator, `deliver` hands a message to the function as Pub/Sub's push would.
-        min_backoff: Seconds before a message that the function refused comes again (10 in production).
+        min_backoff: Seconds before a message that the function refused comes again (10 in production). 0 sets no retry
+            policy, and it comes again after about a second: with a policy, the emulator (0.8.20) forgets most of a
+            backlog of more than ten messages that it could not deliver twice.
         max_backoff: The most seconds between two deliveries (600 in production).
         env: Environment variables for the trigger, on top of those that join the parts.
+        vertex_options: More options of `python -m emulator`, such as `--faults FILE`.
 
     Attributes:
         pubsub: The Pub/Sub emulator; None without it.
@@ -108,6 +111,7 @@ class Stack(AbstractContextManager["Stack"]):
         min_backoff: int = 10,
         max_backoff: int = 600,
         env: Mapping[str, str | None] | None = None,
+        vertex_options: Sequence[str] = (),
     ):
         self.folder, self._backoff, self._resources = folder, (min_backoff, max_backoff), ExitStack()
         # Nothing here may reach Google: no client finds credentials or a metadata server to wait for.
@@ -115,7 +119,7 @@ class Stack(AbstractContextManager["Stack"]):
         self.pubsub = pubsub_emulator(folder) if with_pubsub else None
         if self.pubsub:
             shared["PUBSUB_EMULATOR_HOST"] = self.pubsub.address
-        self.vertex = vertex_service(folder, shared)
+        self.vertex = vertex_service(folder, shared, options=vertex_options)
         settings = {
             "AIPLATFORM_EMULATOR_HOST": self.vertex.address,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -153,6 +157,7 @@ class Stack(AbstractContextManager["Stack"]):
             for topic in (DEAD_LETTER_TOPIC, OUTCOME_TOPIC):
                 subscriber.create_subscription(name=_reader(topic), topic=topic)
             minimum, maximum = self._backoff
+            retry = {"minimum_backoff": {"seconds": minimum}, "maximum_backoff": {"seconds": maximum}}
             subscriber.create_subscription(
                 request={
                     "name": TOPIC.replace("/topics/", "/subscriptions/") + "-push",
@@ -160,9 +165,9 @@ class Stack(AbstractContextManager["Stack"]):
                     # functions-framework takes the topic's name, which CloudEvents need as their source, from the path.
                     "push_config": {"push_endpoint": f"http://{self.function.address}/{TOPIC}"},
                     "ack_deadline_seconds": 60,
-                    "retry_policy": {"minimum_backoff": {"seconds": minimum}, "maximum_backoff": {"seconds": maximum}},
+                    "retry_policy": retry if minimum else None,
                     # A short outage must not send a valid message to the dead letters.
-                    "dead_letter_policy": {"dead_letter_topic": DEAD_LETTER_TOPIC, "max_delivery_attempts": 50},
+                    "dead_letter_policy": {"dead_letter_topic": DEAD_LETTER_TOPIC, "max_delivery_attempts": 100},
                 }
             )
 
@@ -191,7 +196,15 @@ class Stack(AbstractContextManager["Stack"]):
 
     def jobs(self) -> list[dict[str, Any]]:
         """Returns every job that the local Vertex AI service has, as its REST API gives them."""
-        return list(self.get(f"projects/{PROJECT}/locations/{LOCATION}/pipelineJobs").get("pipelineJobs", []))
+        jobs: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            query = f"pageSize=1000&pageToken={token}"
+            answer = self.get(f"projects/{PROJECT}/locations/{LOCATION}/pipelineJobs?{query}")
+            jobs.extend(answer.get("pipelineJobs", []))
+            token = answer.get("nextPageToken", "")
+            if not token:
+                return jobs
 
     def get(self, name: str) -> dict[str, Any]:
         """Returns a resource of the local Vertex AI service by its name."""
@@ -212,6 +225,8 @@ class Stack(AbstractContextManager["Stack"]):
             try:
                 answer = subscriber.pull(subscription=_reader(topic), max_messages=1000, timeout=timeout, retry=None)
             except DeadlineExceeded:
+                return []
+            if not answer.received_messages:
                 return []
             subscriber.acknowledge(subscription=_reader(topic), ack_ids=[m.ack_id for m in answer.received_messages])
             return [

@@ -12,17 +12,22 @@ from collections.abc import Callable
 # Linux refuses a longer single argument (MAX_ARG_STRLEN).
 MAX_ARGUMENT_BYTES = 131_071
 _KEPT_LINES = 400
+_NOTHING = re.compile(r"(?!)")
 _SCRIPT = '"$program_path/ephemeral_component.py"'
+_PERMANENT = re.compile(r"^[\w.]*\bInputError: ")
 _EXCEPTION = re.compile(r"^[\w.]*(Error|Exception|Exit|Interrupt|Warning|Iteration)\b(: .*)?$")
 
 
-def run_step(command: list[str], env: dict[str, str], log: Callable[[str], None]) -> str:
+def run_step(
+    command: list[str], env: dict[str, str], log: Callable[[str], None], ignored: re.Pattern[str] = _NOTHING
+) -> str:
     """Runs a step.
 
     Args:
         command: The step's full command, placeholders filled.
         env: Environment variables on top of this process's.
         log: Takes each line that the step prints.
+        ignored: Lines that are not the step's own.
 
     Returns:
         Why it failed, in one line; "" when it succeeded.
@@ -45,9 +50,30 @@ def run_step(command: list[str], env: dict[str, str], log: Callable[[str], None]
     ) as process:
         assert process.stdout
         for line in process.stdout:
-            lines.append(line.rstrip("\n"))
-            log(lines[-1])
+            if not ignored.match(line):
+                lines.append(line.rstrip("\n"))
+                log(lines[-1])
     return "" if process.returncode == 0 else last_error(list(lines), process.returncode)
+
+
+class PermanentFailure(Exception):
+    """A step failed in a way that it says will be the same the next time."""
+
+
+def raise_if_permanent(error: str) -> None:
+    """Raises when a step ended with an InputError, which no second try mends.
+
+    Raises:
+        PermanentFailure: It did.
+    """
+    if _PERMANENT.match(error):
+        raise PermanentFailure(error)
+
+
+def log(path: str, line: str) -> None:
+    """Writes a line into the job's log, with the path of the task that it is about."""
+    sys.stdout.write(f"[{path}] {line}\n")
+    sys.stdout.flush()
 
 
 def with_this_python(command: list[str]) -> list[str]:

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,9 +26,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from emulator.cache import StepCache
 from emulator.conditions import evaluate
+from emulator.containers import Step
+from emulator.custom_jobs import CustomJobs, write_resources
+from emulator.handler import StepHandler
 from emulator.recorder import CHANNEL, Recorder, to_outputs, to_values
 from emulator.records import FAILED_PRECONDITION, TaskRecord
-from emulator.steps import run_step
+from emulator.steps import PermanentFailure, log, raise_if_permanent
 
 _ALWAYS = pipeline_spec_pb2.PipelineTaskSpec.TriggerPolicy.TriggerStrategy.ALL_UPSTREAM_TASKS_COMPLETED
 _ITERATION = re.compile(r"(.+)-iteration-(\d+)$")
@@ -58,18 +60,6 @@ class _ScopedStore(io.IOStore):
         self.scope = _scope.get()
 
 
-class _Step(subprocess_task_handler.SubprocessTaskHandler):
-    """Runs a step's process, whatever its image is called."""
-
-    observer: "Observer"
-
-    def validate_image(self, image: str) -> None:
-        """Takes any image: every step runs in the present environment."""
-
-    def run(self) -> Status:
-        return self.observer.run_step(self.full_command, self.env_vars)
-
-
 class Observer:
     """Runs one job's pipeline.
 
@@ -78,10 +68,14 @@ class Observer:
         artifacts: The folder for everything that the steps write.
         step_cache: The cache shared between jobs; None without one.
         fail_fast: Whether no further task starts once one has failed.
+
+    Attributes:
+        custom_jobs: The Custom Jobs that steps stand for.
     """
 
     def __init__(self, recorder: Recorder, artifacts: Path, step_cache: StepCache | None, fail_fast: bool = False):
         self.recorder, self.artifacts, self.fail_fast = recorder, artifacts, fail_fast
+        self.custom_jobs = CustomJobs()
         self._cache = step_cache
         if step_cache:
             step_cache.on_hit = self.mark_cached
@@ -124,7 +118,7 @@ class Observer:
         self._build_nested_arguments = task_spec_utils.build_nested_dag_arguments
         self._to_dict = executor_input_utils.executor_input_to_dict
         self._importer_uri = importer_handler.get_importer_uri
-        _Step.observer = self
+        StepHandler.observer = self
 
         orchestrator.execute_task = self.execute_task
         orchestrator.run_enhanced_dag = self.run_dag
@@ -135,10 +129,9 @@ class Observer:
         executor_input_utils.executor_input_to_dict = self.executor_input_to_dict
         executor_input_utils.construct_local_task_root = lambda **_: str(self.artifacts / _task.get().path)
         importer_handler.get_importer_uri = self.importer_uri
-        subprocess_task_handler.SubprocessTaskHandler = _Step
+        subprocess_task_handler.SubprocessTaskHandler = StepHandler
         io.IOStore = _ScopedStore
         cache.get_local_cache = lambda: self._cache
-
         # Both change global state (the root logger, print) from several threads at once.
         logging_utils.local_logger_context = contextlib.nullcontext
         logging_utils.indented_print = contextlib.nullcontext
@@ -181,6 +174,8 @@ class Observer:
         token = _task.set(task)
         try:
             outputs, status = self._execute_task(task_name=task_name, task_spec=task_spec, **arguments)
+        except PermanentFailure:
+            outputs, status = {}, Status.FAILURE
         except Exception as error:  # noqa: BLE001 - whatever kfp.local raises, it is this task that cannot run
             logging.exception("Task %s cannot run.", path)
             task.error = f"{type(error).__name__}: {error}"
@@ -251,7 +246,7 @@ class Observer:
             if name.startswith(CHANNEL) and isinstance(value, float) and value.is_integer():
                 values[name] = int(value)
         # kfp.local fills the placeholders in this very dictionary before the step starts.
-        self._executor_inputs[_task.get().path] = values
+        self._executor_inputs[_task.get().path] = document
         return document
 
     def importer_uri(self, importer_spec: Any, executor_input: Any) -> str:
@@ -264,17 +259,26 @@ class Observer:
     def mark_cached(self) -> None:
         """Marks the task that takes over the outputs of an earlier run."""
         _task.get().cached = True
-        _log(_task.get().path, "The outputs of an earlier run are taken over.")
+        log(_task.get().path, "The outputs of an earlier run are taken over.")
 
-    def run_step(self, command: list[str], env: dict[str, str]) -> Status:
-        """Runs a step's process in an empty folder of its own."""
+    def run_step(self, image: str, command: list[str], env: dict[str, str]) -> Status:
+        """Runs a step, a process or a container, in an empty folder of its own."""
         task = _task.get()
-        values = self._executor_inputs.pop(task.path)
-        parameters = {name: value for name, value in values.items() if not name.startswith(CHANNEL)}
-        self.recorder.change(lambda: setattr(task.inputs, "parameters", parameters))
+        executor_input = self._executor_inputs.pop(task.path)
+        values = executor_input.get("inputs", {}).get("parameterValues", {})
+        step = Step(image, command, env, self.artifacts / task.path, executor_input)
+
+        def record() -> None:
+            task.inputs.parameters = {name: value for name, value in values.items() if not name.startswith(CHANNEL)}
+            task.container = step.about
+
+        self.recorder.change(record)
         # A process of this job that was ended, or an attempt that failed, may have left half a result.
-        shutil.rmtree(self.artifacts / task.path, ignore_errors=True)
-        task.error = run_step(command, env, lambda line: _log(task.path, line))
+        shutil.rmtree(step.folder, ignore_errors=True)
+        task.error = step.run(lambda line: log(task.path, line))
+        raise_if_permanent(task.error)
+        if task.custom_job and not task.error:
+            write_resources(self.artifacts / task.path, task.custom_job["name"])
         return Status.FAILURE if task.error else Status.SUCCESS
 
     def _new_record(self, scope: _Scope, name: str, task_spec: Any, components: Any = None) -> TaskRecord:
@@ -283,13 +287,10 @@ class Observer:
         if iteration and iteration[1] in scope.component.dag.tasks:
             title, parent = f"{title} [{iteration[2]}]", scope.path_of(iteration[1])
         dag = components is not None and components[component].WhichOneof("implementation") == "dag"
-        return TaskRecord(scope.path_of(name), name, component.removeprefix("comp-"), title, parent, dag=dag)
+        path, label = scope.path_of(name), components[component].executor_label if components is not None else ""
+        job = self.custom_jobs.record(label, self.recorder.record.name, path)
+        return TaskRecord(path, name, component.removeprefix("comp-"), title, parent, dag=dag, custom_job=job)
 
     def _error_of_iterations(self, path: str) -> str:
         failed = [task for task in self.recorder.record.tasks if task.parent == path and task.state == "FAILED"]
         return failed[0].error if failed else ""
-
-
-def _log(path: str, line: str) -> None:
-    sys.stdout.write(f"[{path}] {line}\n")
-    sys.stdout.flush()

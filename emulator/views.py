@@ -69,7 +69,7 @@ def _task(record: JobRecord, task: TaskRecord, parent: str, int_enums: bool) -> 
         **{f"input:{name}": value for name, value in task.inputs.parameters.items()},
         **{f"output:{name}": value for name, value in task.outputs.parameters.items()},
     }
-    execution = {
+    execution: dict[str, Any] = {
         "name": f"{parent}/metadataStores/default/executions/{task_id}",
         "displayName": task.name,
         "state": _enum(execution_state, _EXECUTION_STATES, int_enums),
@@ -81,6 +81,8 @@ def _task(record: JobRecord, task: TaskRecord, parent: str, int_enums: bool) -> 
             **parameters,
             "task_path": task.path,
             "component": task.component,
+            **({"custom_job": task.custom_job} if task.custom_job else {}),
+            **({"container": task.container} if task.container else {}),
         },
     }
     view = {
@@ -93,6 +95,7 @@ def _task(record: JobRecord, task: TaskRecord, parent: str, int_enums: bool) -> 
         "endTime": task.end,
         "state": _enum(state, _TASK_STATES, int_enums),
         "execution": None if task.state == "NOT_TRIGGERED" else execution,
+        "executorDetail": {"customJobDetail": {"job": task.custom_job["name"]}} if task.custom_job else {},
         "error": {"code": FAILED_PRECONDITION, "message": task.error} if task.error else {},
         "inputs": _artifacts(task.inputs.artifacts, parent, int_enums),
         "outputs": _artifacts(task.outputs.artifacts, parent, int_enums),

@@ -107,7 +107,7 @@ def report_training(job: dict[str, Any]) -> None:
     """Prints what the candidate reached on the rows it never saw, and whether it is the champion now."""
     console.print(metrics_table(artifact(job, "evaluate-classifier", "metrics")["metadata"]))
     decision = json.loads((OUT / "decision" / "decision.json").read_text(encoding="utf-8"))
-    console.print(f"{'Promoted' if decision['blessed'] else 'Not promoted'}: {decision['reason']}", soft_wrap=True)
+    console.print(decision["reason"], highlight=False, soft_wrap=True, markup=False)
     print_path("Report", artifact(job, "evaluate-classifier", "report")["uri"])
 
 

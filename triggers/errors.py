@@ -15,5 +15,9 @@ class PermanentError(ValueError):
         self.remedy = remedy
 
 
+class KeyTakenError(PermanentError):
+    """The request's key belongs to a run that asks for something else."""
+
+
 class ConfigurationError(RuntimeError):
     """The function is not set up as it must be, which is not the message's fault: Pub/Sub delivers it again."""

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triggers import machine, request, spec
+from triggers import custom_job, machine, request, spec
 from triggers.errors import ConfigurationError, PermanentError
 from triggers.request import Origin, RunRequest
 from triggers.settings import Settings
+from triggers.training_image import with_training_image
 
 # What components carry until a real image is known: the name without its version.
 CONSTANT_IMAGE = "kfp-transformers-python:"
@@ -15,7 +16,16 @@ FINGERPRINT_LABEL = "request-fingerprint"
 MAX_LABELS = 64
 MAX_LABEL = 63
 MAX_DISPLAY_NAME = 128
-_OWN_LABELS = (FINGERPRINT_LABEL, "pipeline", "run-key", "vertex-ai-pipelines-run-billing-id")
+_OWN_LABELS = (
+    FINGERPRINT_LABEL,
+    "machine",
+    "machines-passed-over",
+    "message-id",
+    "pipeline",
+    "run-key",
+    "trace",
+    "vertex-ai-pipelines-run-billing-id",
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,8 @@ class Run:
         parameters: The parameters, in the types that the pipeline declares.
         key: What makes two messages the same run.
         fingerprint: A digest of what the request asks for.
+        machine: The GPU profile that was chosen.
+        origin: Where the request came from.
     """
 
     request: RunRequest
@@ -35,6 +47,8 @@ class Run:
     parameters: dict[str, Any]
     key: str
     fingerprint: str
+    machine: machine.Choice
+    origin: Origin
 
     @property
     def job_id(self) -> str:
@@ -43,14 +57,16 @@ class Run:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The user's labels and the trigger's own: the run key too, where it can be a label."""
-        own = {"pipeline": self.request.pipeline, FINGERPRINT_LABEL: self.fingerprint}
+        """The user's labels, and of the trigger's own those that can be: a run is found by them from its message."""
+        own = {"pipeline": self.request.pipeline, FINGERPRINT_LABEL: self.fingerprint, **self.machine.labels}
         if self.request.run_key is not None and _is_label(self.key):
             own["run-key"] = self.key
+        message = {"message-id": self.origin.id, "trace": self.origin.trace}
+        own |= {name: value for name, value in message.items() if value and _is_label(value)}
         return self.request.labels | own
 
 
-def check(run_request: RunRequest, origin: Origin, folder: Path | None = None) -> Run:
+def check(run_request: RunRequest, origin: Origin, folder: Path | None = None, location: str = "") -> Run:
     """Checks a request against the pipeline that it names.
 
     A pipeline with an optional text parameter `run_key` is given the run's key there, unless the request gives another:
@@ -60,6 +76,7 @@ def check(run_request: RunRequest, origin: Origin, folder: Path | None = None) -
         run_request: The request.
         origin: The message that it came in.
         folder: The folder of compiled pipelines; `spec.compiled_folder()` when None.
+        location: The region that it runs in, where it is known: not every one has every machine.
 
     Returns:
         The run that it asks for.
@@ -76,12 +93,13 @@ def check(run_request: RunRequest, origin: Origin, folder: Path | None = None) -
     if declared.get("parameterType") == "STRING" and declared.get("isOptional"):
         parameters.setdefault("run_key", key)
     _check_labels(run_request.labels)
+    choice = machine.Choice({})
     if run_request.machines:
-        profile = machine.choose(machine.load_machines(folder), run_request.machines)
-        compiled = machine.lay(compiled, profile) if profile else compiled
+        choice = machine.choose(machine.load_machines(folder), run_request.machines, location)
+        compiled = machine.lay(compiled, choice.profile)
     if run_request.enable_caching is False:
         compiled = without_caching(compiled)
-    return Run(run_request, compiled, parameters, key, fingerprint)
+    return Run(run_request, compiled, parameters, key, fingerprint, choice, origin)
 
 
 def document(run: Run, settings: Settings) -> dict[str, Any]:
@@ -92,9 +110,11 @@ def document(run: Run, settings: Settings) -> dict[str, Any]:
         settings: Where and as whom it runs.
 
     Raises:
+        PermanentError: The run names a training image that is not allowed.
         ConfigurationError: The job is for Vertex AI, and the components' image is not known.
     """
-    compiled = with_image(run.spec, settings.image) if settings.image else run.spec
+    compiled = with_training_image(run.spec, run.parameters, settings.training_images)
+    compiled = with_image(compiled, settings.image) if settings.image else compiled
     if not settings.emulator and any(map(_has_constant_image, compiled["deploymentSpec"]["executors"].values())):
         raise ConfigurationError("COMPONENT_IMAGE is not set: set it to the image that the components run in.")
     job = {
@@ -124,7 +144,7 @@ def with_image(compiled: dict[str, Any], image: str) -> dict[str, Any]:
     """Returns a pipeline whose steps run in an image, where they carried the components' constant one."""
     deployment = compiled["deploymentSpec"]
     executors = {
-        label: executor | {"container": executor["container"] | {"image": image}}
+        label: executor | {"container": custom_job.with_image(executor["container"], image)}
         if _has_constant_image(executor)
         else executor
         for label, executor in deployment["executors"].items()
@@ -133,7 +153,7 @@ def with_image(compiled: dict[str, Any], image: str) -> dict[str, Any]:
 
 
 def _has_constant_image(executor: dict[str, Any]) -> bool:
-    return executor.get("container", {}).get("image", "").startswith(CONSTANT_IMAGE)
+    return custom_job.image_of(executor.get("container", {})).startswith(CONSTANT_IMAGE)
 
 
 def _check_labels(labels: dict[str, str]) -> None:

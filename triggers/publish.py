@@ -102,7 +102,7 @@ def _check(request: RunRequest, topic: str) -> Run:
     """Checks the request as the function will, as if it were published now."""
     source = f"//pubsub.googleapis.com/{topic or 'TOPIC'}"
     published = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return job.check(request, Origin(source, "MESSAGE_ID", published))
+    return job.check(request, Origin(source, "MESSAGE_ID", published), location=os.environ.get("VERTEX_LOCATION", ""))
 
 
 def _print_dry_run(request: RunRequest, run: Run, topic: str) -> None:

@@ -17,6 +17,9 @@ VERSION = 1
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_KEY = 256
+MAX_FIELDS = 100
+# How many problems an error names.
+MAX_PROBLEMS = 10
 # Characters of a digest that stand in a job id: 80 bits, so that two keys never share one by chance.
 DIGEST = 20
 
@@ -52,7 +55,7 @@ class RunRequest(BaseModel):
     @classmethod
     def _check_version(cls, version: int) -> int:
         if version != VERSION:
-            raise ValueError(f"is {version}, and this trigger reads version {VERSION}")
+            raise ValueError(f"is {str(version)[:20]}, and this trigger reads version {VERSION}")
         return version
 
     @field_validator("run_key")
@@ -70,17 +73,21 @@ class RunRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a message came from; a redelivery has the same three values.
+    """Where a request came from; a redelivery has the same values.
 
     Attributes:
         source: The event's source, which names the topic.
-        id: The message's id.
+        id: The message's id; "" for a request that is no message.
         published: When it was published, as RFC 3339 text.
+        key: What makes two events the same run where the request has no run key; "" for what identifies the message.
+        trace: The trace that it belongs to, 32 hexadecimal digits; "" for none.
     """
 
     source: str
     id: str
     published: str
+    key: str = ""
+    trace: str = ""
 
     @property
     def time(self) -> datetime:
@@ -138,13 +145,16 @@ def from_document(document: dict[str, Any]) -> RunRequest:
     Raises:
         PermanentError: A field is unknown, missing or of another type; every such field is named.
     """
+    fields = f"Its fields are {', '.join(RunRequest.model_fields)}."
+    if len(document) > MAX_FIELDS:
+        raise PermanentError(f"The run request has {len(document)} fields.", fields)
     try:
         return RunRequest.model_validate(document)
     except ValidationError as error:
         # Without the input: a parameter may be a secret, and the error is logged.
-        problems = dict.fromkeys(_describe(problem) for problem in error.errors(include_input=False, include_url=False))
-        fields = ", ".join(RunRequest.model_fields)
-        raise PermanentError(f"The run request is wrong: {'; '.join(problems)}.", f"Its fields are {fields}.") from None
+        found = dict.fromkeys(_describe(problem) for problem in error.errors(include_input=False, include_url=False))
+        problems = [*found][:MAX_PROBLEMS] + ["and more"] * (len(found) > MAX_PROBLEMS)
+        raise PermanentError(f"The run request is wrong: {'; '.join(problems)}.", fields) from None
 
 
 def _describe(problem: Any) -> str:
@@ -197,16 +207,19 @@ def check_json(value: Any) -> None:
 
 
 def _walk(value: Any) -> Iterator[tuple[Any, int]]:
-    todo = [(value, 0)]
-    while todo:
-        found, depth = todo.pop()
-        yield found, depth
-        if depth > MAX_DEPTH:
-            continue
-        if isinstance(found, dict):
-            todo.extend((item, depth + 1) for pair in found.items() for item in pair)
-        elif isinstance(found, list):
-            todo.extend((item, depth + 1) for item in found)
+    """Yields a value and everything in it with its depth, with an iterator for each level and no list of all."""
+    levels: list[Iterator[Any]] = [iter([value])]
+    while levels:
+        for found in levels[-1]:
+            yield found, len(levels) - 1
+            if isinstance(found, dict):
+                levels.append(item for pair in found.items() for item in pair)
+                break
+            if isinstance(found, list):
+                levels.append(iter(found))
+                break
+        else:
+            levels.pop()
 
 
 _PLACEHOLDER = re.compile(r"\{(?:(date)|(hour)|period:([1-9][0-9]{0,3})d)\}")
@@ -244,7 +257,7 @@ def key(request: RunRequest, origin: Origin) -> str:
     """
     if request.run_key is not None:
         return fill_run_key(request.run_key, origin.time)
-    return f"{origin.source}/{origin.id}@{origin.published}"
+    return origin.key or f"{origin.source}/{origin.id}@{origin.published}"
 
 
 def job_id(pipeline: str, key: str) -> str:

@@ -18,7 +18,11 @@ class Settings:
         pipeline_root: `PIPELINE_ROOT`, the `gs://` folder for artifacts.
         service_account: `PIPELINE_SERVICE_ACCOUNT`; "" is Vertex AI's own choice, the Compute Engine default account.
         image: `COMPONENT_IMAGE`, which replaces the components' constant image; "" leaves it.
+        training_images: `TRAINING_IMAGES`, the images that a run may train in, with spaces or commas between them; an
+            entry that ends in `*` allows what begins like it.
         emulator: `AIPLATFORM_EMULATOR_HOST`, host and port of a local service; "" is Google's.
+        timeout: `VERTEX_TIMEOUT_SECONDS`, how long an answer is waited for. The default is well within Pub/Sub's
+            longest acknowledgement deadline, also when the job must be looked up after it was created.
     """
 
     project: str
@@ -27,6 +31,8 @@ class Settings:
     service_account: str = ""
     image: str = ""
     emulator: str = ""
+    timeout: float = 30.0
+    training_images: tuple[str, ...] = ()
 
     @property
     def parent(self) -> str:
@@ -60,6 +66,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     emulator = environment.get("AIPLATFORM_EMULATOR_HOST", "")
     if emulator and not re.fullmatch(r"[^/\s]+:\d+", emulator):
         raise ConfigurationError(f"AIPLATFORM_EMULATOR_HOST is {emulator!r}: set it to host:port, or to nothing.")
+    timeout = environment.get("VERTEX_TIMEOUT_SECONDS") or "30"
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", timeout):
+        raise ConfigurationError(f"VERTEX_TIMEOUT_SECONDS is {timeout!r}: set it to whole seconds, 1 to 999.")
     return Settings(
         project=_required(environment, "GOOGLE_CLOUD_PROJECT", "the id of your project"),
         location=_required(environment, "VERTEX_LOCATION", "the region that jobs run in"),
@@ -67,6 +76,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         service_account=environment.get("PIPELINE_SERVICE_ACCOUNT", ""),
         image=environment.get("COMPONENT_IMAGE", ""),
         emulator=emulator,
+        timeout=float(timeout),
+        training_images=tuple(environment.get("TRAINING_IMAGES", "").replace(",", " ").split()),
     )
 
 

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from google.api_core import exceptions
 
 from triggers import job
-from triggers.errors import PermanentError
+from triggers.errors import KeyTakenError, PermanentError
 from triggers.job import Run
 from triggers.settings import Settings
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1 import PipelineServiceClient
 
-# Well within Pub/Sub's longest acknowledgement deadline, also when the job must be looked up after it was created.
-TIMEOUT_SECONDS = 30.0
 # What is quoted of the service's answer, at most.
 MAX_ANSWER = 500
 
@@ -60,14 +58,14 @@ def submit(run: Run, settings: Settings) -> Submitted:
 
     pipeline_job = PipelineJob()
     json_format.ParseDict(job.document(run, settings), PipelineJob.pb(pipeline_job))
-    client = _client(settings)
+    client = make_client(settings)
     try:
         created = client.create_pipeline_job(
             parent=settings.parent,
             pipeline_job=pipeline_job,
             pipeline_job_id=run.job_id,
             retry=None,
-            timeout=TIMEOUT_SECONDS,
+            timeout=settings.timeout,
         )
     except exceptions.BadRequest as error:
         answer = " ".join(error.message.split())[:MAX_ANSWER].rstrip(".")
@@ -83,16 +81,17 @@ def submit(run: Run, settings: Settings) -> Submitted:
 
 def _existing(client: "PipelineServiceClient", run: Run, settings: Settings) -> Submitted:
     name = f"{settings.parent}/pipelineJobs/{run.job_id}"
-    existing = client.get_pipeline_job(name=name, retry=None, timeout=TIMEOUT_SECONDS)
+    existing = client.get_pipeline_job(name=name, retry=None, timeout=settings.timeout)
     if existing.labels.get(job.FINGERPRINT_LABEL) != run.fingerprint:
-        raise PermanentError(
+        raise KeyTakenError(
             f"The key {run.key[:128]!r} belongs to another run: the job {existing.name} asks for something else.",
             "Publish this request with a run_key of its own.",
         )
     return Submitted(existing.name, existed=True)
 
 
-def _client(settings: Settings) -> "PipelineServiceClient":
+def make_client(settings: Settings) -> "PipelineServiceClient":
+    """Returns Google's client for the service, the same one each time."""
     # By process: connections and credentials of the server's parent are not for its workers.
     with _lock:
         return _make_client(settings.endpoint, bool(settings.emulator), os.getpid())

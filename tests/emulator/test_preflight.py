@@ -139,7 +139,7 @@ def mixed_items_inside_an_exit_handler():
 @pytest.mark.parametrize(
     ("pipeline", "parameters", "said"),
     [
-        (with_container, {}, "task container is a container component"),
+        (with_container, {}, "task container is a container component of the image"),
         (with_containerized, {}, "task containerized is a containerized Python component"),
         (remote_importer, {}, "importer importer names gs://bucket/data"),
         (remote_importer_from_parameter, {}, "gs://bucket/data"),

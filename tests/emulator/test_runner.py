@@ -300,6 +300,30 @@ def test_failed_attempt_leaves_nothing_behind_for_the_next(tmp_path):
     assert (record.state, record.task("second-time").error) == ("SUCCEEDED", "")
 
 
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def fail_and_count(file: str, permanent: bool):
+    from components.errors import InputError
+
+    with open(file, "a") as attempts:  # noqa: PTH123 - a step's source stands alone
+        attempts.write("x")
+    raise InputError("The input is wrong.", "Mend it.") if permanent else OSError("The disk is full.")
+
+
+@pytest.mark.parametrize(("permanent", "attempts"), [(True, 1), (False, 3)])
+def test_a_step_whose_input_is_wrong_is_not_tried_again(permanent, attempts, tmp_path):
+    @dsl.pipeline
+    def pipeline(file: str, permanent: bool):
+        fail_and_count(file=file, permanent=permanent).set_retry(2, backoff_duration="3600s")
+
+    file = tmp_path / "attempts"
+    record = run_job(spec_of(pipeline), {"file": str(file), "permanent": permanent}, tmp_path / "job")
+    assert len(file.read_text()) == attempts
+    expected = (
+        "components.errors.InputError: The input is wrong. Mend it." if permanent else "OSError: The disk is full."
+    )
+    assert (record.state, record.task("fail-and-count").error) == ("FAILED", expected)
+
+
 def test_step_that_does_nothing_costs_at_most_150_ms(tmp_path):
     @dsl.pipeline
     def pipeline():

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import functions_framework
 import pytest
-from google.protobuf import json_format
 from kfp import dsl
 
+from pipelines.compile import compile_spec
 from pipelines.machines import apply, machines_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def compile_two_steps(machine: str) -> dict[str, Any]:
         second.set_cpu_limit("2").set_memory_limit("4G")
         elsewhere(text=second.output)
 
-    return json_format.MessageToDict(two_steps.pipeline_spec)
+    return compile_spec(two_steps)
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +91,7 @@ class Vertex:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.creates: list[str] = []
         self.failures: list[tuple[int, bool]] = []
+        self.parent = PARENT
 
     def create(self, job_id: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self.creates.append(job_id)
@@ -98,7 +99,7 @@ class Vertex:
         if job_id in self.jobs and status == 200:
             return 409, _error(409, "Pipeline job with the specified ID already exists.", "ALREADY_EXISTS")
         if created:
-            self.jobs[job_id] = body | {"name": f"{PARENT}/pipelineJobs/{job_id}"}
+            self.jobs[job_id] = body | {"name": f"{self.parent}/pipelineJobs/{job_id}"}
         return (200, self.jobs[job_id]) if status == 200 else (status, _error(status, "No, because of this.", "X"))
 
 
@@ -113,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         address = urlsplit(self.path)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert address.path == f"/v1/{PARENT}/pipelineJobs"
+        assert address.path == f"/v1/{self.vertex.parent}/pipelineJobs"
         self._answer(*self.vertex.create(parse_qs(address.query)["pipelineJobId"][0], body))
 
     def do_GET(self) -> None:

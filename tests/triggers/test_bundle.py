@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 import urllib.request
 import venv
@@ -32,7 +34,8 @@ def test_the_bundle_is_written_whole_and_again(compiled, tmp_path):
         "compiled/two_steps.json",
         "compiled/machines.json",
     } <= written
-    assert not {"triggers/publish.py", "triggers/bundle.py"} & written
+    commands = {"publish.py", "bundle.py", "find.py", "check_rules.py"}
+    assert not {f"triggers/{name}" for name in commands} & written
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
@@ -86,6 +89,10 @@ def test_the_bundle_runs_where_there_is_nothing_else(python, compiled, environme
     missing = [f"import {name}" for name in ("kfp", "torch", "typer")]
     for statement in missing:
         assert subprocess.run([python, "-c", statement], capture_output=True).returncode == 1
+    # What the other entry points import when they are called.
+    others = "from triggers import api, jobs, openapi, rules; print(len(openapi.description()))"
+    loaded = subprocess.run([python, "-c", others], cwd=tmp_path / "bundle", capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
     port = free_port()
     arguments = ["--target", "on_message", "--signature-type", "cloudevent", "--host", "127.0.0.1", "--port", str(port)]
     isolated: dict[str, str | None] = dict.fromkeys(os.environ) | {"PATH": os.environ["PATH"]} | settings
@@ -110,3 +117,29 @@ def test_the_bundle_runs_where_there_is_nothing_else(python, compiled, environme
     log = (tmp_path / "log").read_text()
     assert "is submitted" in log
     assert memory <= MAX_MEMORY_MIB
+    arguments[1:4] = ["on_request", "--signature-type", "http"]
+    with (
+        Process(
+            "The bundle over HTTP",
+            [str(python.parent / "functions-framework"), "--source", "main.py", *arguments],
+            tmp_path / "log",
+            isolated,
+            port,
+            cwd=tmp_path / "bundle",
+        ),
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=60) as response,
+    ):
+        assert json.load(response)["openapi"] == "3.1.0"
+
+
+def test_a_checkout_runs_where_nothing_is_installed(tmp_path):
+    """The framework loads main.py by its path, and that checkout's package is the one that is used."""
+    shutil.copytree(ROOT / "triggers", tmp_path / "checkout" / "triggers")
+    source = tmp_path / "checkout" / "triggers" / "main.py"
+    script = (
+        f"import functions_framework; functions_framework.create_app('on_message', {str(source)!r}, 'cloudevent');"
+        "import triggers.request; print(triggers.request.__file__)"
+    )
+    (tmp_path / "empty").mkdir()
+    ran = subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "empty", capture_output=True, text=True)
+    assert ran.stdout.strip() == str(source.parent / "request.py"), ran.stderr

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 
+from triggers import custom_job
 from triggers.errors import ConfigurationError, PermanentError
 from triggers.job import check, document, with_image, without_caching
 from triggers.request import Origin, from_document
@@ -57,6 +58,8 @@ def test_a_label_within_the_rules_is_kept(checked, labels):
         {"a": "x" * 64},
         {"pipeline": "a"},
         {"request-fingerprint": "a"},
+        {"message-id": "1"},
+        {"trace": "a"},
         {f"a{number}": "" for number in range(61)},
     ],
 )
@@ -85,6 +88,15 @@ def test_the_job_names_image_root_and_account(checked, two_steps):
         "exec-elsewhere": "python:3.11",
     }
     assert settings.endpoint == "https://europe-west4-aiplatform.googleapis.com"
+
+
+def test_a_custom_job_runs_the_components_image_too(checked):
+    run = checked(machine="l4-1-spot")
+    container = document(run, read_settings(ENVIRONMENT))["pipelineSpec"]["deploymentSpec"]["executors"]["exec-on-gpu"]
+    assert custom_job.image_of(container["container"]) == "registry/image@sha256:00"
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "COMPONENT_IMAGE"}
+    with pytest.raises(ConfigurationError, match="COMPONENT_IMAGE is not set"):
+        document(run, read_settings(environment))
 
 
 def test_the_constant_image_never_reaches_vertex(checked):
@@ -128,11 +140,29 @@ def test_what_is_laid_on_a_spec_leaves_the_spec_as_it_was(two_steps):
         ({"PIPELINE_ROOT": ""}, "PIPELINE_ROOT is not set"),
         ({"PIPELINE_ROOT": "/tmp/root"}, "PIPELINE_ROOT is '/tmp/root'"),  # noqa: S108
         ({"AIPLATFORM_EMULATOR_HOST": "http://127.0.0.1:1"}, "AIPLATFORM_EMULATOR_HOST is"),
+        ({"VERTEX_TIMEOUT_SECONDS": "0"}, "VERTEX_TIMEOUT_SECONDS is '0'"),
+        ({"VERTEX_TIMEOUT_SECONDS": "soon"}, "VERTEX_TIMEOUT_SECONDS is 'soon'"),
     ],
 )
 def test_a_wrong_setting_is_named(changes, problem):
     with pytest.raises(ConfigurationError, match=problem):
         read_settings(ENVIRONMENT | changes)
+
+
+def test_the_timeout_is_half_a_minute_unless_it_is_set():
+    assert read_settings(ENVIRONMENT).timeout == 30
+    assert read_settings(ENVIRONMENT | {"VERTEX_TIMEOUT_SECONDS": "5"}).timeout == 5
+
+
+def test_the_message_and_its_trace_are_labels_where_they_can_be(checked, compiled):
+    def labels(**origin):
+        request = from_document({"version": 1, "pipeline": "two_steps", "parameters": {"count": 1}})
+        return check(request, Origin(**{"source": "s", "published": ORIGIN.published, **origin}), compiled).labels
+
+    found = labels(id="4711", trace="a" * 32)
+    assert (found["message-id"], found["trace"]) == ("4711", "a" * 32)
+    assert not {"message-id", "trace"} & labels(id="").keys()
+    assert not {"message-id", "trace"} & labels(id="An id. " * 20, trace="A").keys()
 
 
 def test_a_topic_is_named_in_full_or_within_the_project():

@@ -19,7 +19,7 @@ def lines(capsys):
 
 
 def test_a_message_becomes_a_job(push, vertex, capsys):
-    document = REQUEST | {"machine": "t4-1", "run_key": "daily-{date}", "labels": {"team": "nlp"}}
+    document = REQUEST | {"machine": ["t4-1", "l4-1"], "run_key": "daily-{date}", "labels": {"team": "nlp"}}
     assert push(document) == 200
     [(job_id, job)] = vertex.jobs.items()
     assert job_id.startswith("two-steps-")
@@ -27,14 +27,27 @@ def test_a_message_becomes_a_job(push, vertex, capsys):
     assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/root"
     assert job["runtimeConfig"]["parameterValues"] == {"count": 3, "run_key": "daily-2026-01-31"}
     assert job["labels"].pop("request-fingerprint")
-    assert job["labels"] == {"team": "nlp", "pipeline": "two_steps", "run-key": "daily-2026-01-31"}
+    labels = {"team": "nlp", "pipeline": "two_steps", "run-key": "daily-2026-01-31", "machine": "t4-1"} | {
+        "message-id": "7"
+    }
+    assert job["labels"] == labels
     gpu = job["pipelineSpec"]["deploymentSpec"]["executors"]["exec-on-gpu"]["container"]
     assert gpu["resources"]["accelerator"]["type"] == "NVIDIA_TESLA_T4"
     [(severity, entry)] = lines(capsys)
     assert severity == "INFO"
     assert entry["job"] == job["name"]
-    assert (entry["runKey"], entry["messageId"]) == ("daily-2026-01-31", "7")
+    assert (entry["runKey"], entry["messageId"], entry["machine"]) == ("daily-2026-01-31", "7", "t4-1")
     assert entry["logging.googleapis.com/labels"] == {"messageId": "7", "pipeline": "two_steps"}
+
+
+def test_a_machine_that_the_region_has_not_is_passed_over_and_that_is_said(push, vertex, capsys, monkeypatch):
+    monkeypatch.setenv("VERTEX_LOCATION", "us-east1")
+    vertex.parent = "projects/my-project/locations/us-east1"
+    assert push(REQUEST | {"machine": ["h100-8-spot", "l4-1-spot"]}) == 200
+    [job] = vertex.jobs.values()
+    assert job["labels"].items() >= {"machine": "l4-1-spot", "machines-passed-over": "h100-8-spot"}.items()
+    [(_, entry)] = lines(capsys)
+    assert entry["machine"] == "l4-1-spot, because us-east1 offers no h100-8-spot"
 
 
 def test_a_binary_cloud_event_is_the_same_message(push, vertex):
@@ -65,7 +78,7 @@ BAD = [
     (REQUEST | {"parameters": {}}, "count must be given"),
     (REQUEST | {"parameters": {"count": "3"}}, "count is text"),
     (REQUEST | {"parameters": {"count": 3, "cuont": 3}}, "Did you mean 'count'"),
-    (REQUEST | {"machine": "l4-3"}, "Did you mean 'l4-"),
+    (REQUEST | {"machine": "l4-3"}, "The nearest are: l4-"),
     (REQUEST | {"labels": {"Team": "nlp"}}, "'Team' cannot be the name of a label"),
     (REQUEST | {"run_key": ""}, "run_key"),
 ]
