@@ -30,9 +30,11 @@ def classify_in_shards(
     batch_size: int,
     max_length: int,
     include_probabilities: bool,
+    precision: str,
+    checkpoint_uri: str,
 ) -> Dataset:
     """Classifies a Dataset in parallel shards, each on a GPU of its own, and puts the predictions back in order."""
-    plan = plan_shards(dataset=dataset, num_shards=num_shards)
+    plan = plan_shards(dataset=dataset, num_shards=num_shards, max_length=max_length)
     with dsl.ParallelFor(plan.output, name="shards") as shard:
         classify = classify_text(
             dataset=dataset,
@@ -41,6 +43,8 @@ def classify_in_shards(
             batch_size=batch_size,
             max_length=max_length,
             include_probabilities=include_probabilities,
+            precision=precision,
+            checkpoint_uri=checkpoint_uri,
         )
         apply(classify, DEFAULT_MACHINE)
     return collect_predictions(shards=dsl.Collected(classify.outputs["predictions"])).outputs["predictions"]
@@ -55,9 +59,11 @@ def batch_classification(
     id_column: str = "",
     label_column: str = "",
     num_shards: int = 1,
-    batch_size: int = 32,
+    batch_size: int = 0,
     max_length: int = 0,
     include_probabilities: bool = True,
+    precision: str = "auto",
+    checkpoint_uri: str = "",
     output_format: str = "parquet",
     outcome_topic: str = "",
     run_key: str = "",
@@ -73,9 +79,12 @@ def batch_classification(
         id_column: The column with a unique id; "" makes ids from file name and row number.
         label_column: The column with the true label; "" when labels are not known, and nothing is evaluated.
         num_shards: How many parts are classified in parallel, each on a machine of its own.
-        batch_size: The most rows that go through the model at once.
+        batch_size: The most rows that go through the model at once; 0 leaves it to the device.
         max_length: The most tokens of a text that are read; 0 reads as many as the model can.
         include_probabilities: Whether the probability of every label is kept; the ROC curve needs them.
+        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`, as `classify_text` has them.
+        checkpoint_uri: A folder or `gs://` prefix for the answers so far, which another run with the same data and
+            model goes on from; "" keeps them in the job's own folder, for retries of a step.
         output_format: `parquet`, `csv` or `jsonl`.
         outcome_topic: The Pub/Sub topic, `projects/P/topics/T`, that hears of the run's end; "" for none.
         run_key: The key of the request that started the run; the trigger fills it in.
@@ -101,6 +110,8 @@ def batch_classification(
             batch_size=batch_size,
             max_length=max_length,
             include_probabilities=include_probabilities,
+            precision=precision,
+            checkpoint_uri=checkpoint_uri,
         )
         with dsl.If(label_column != "", name="labels-are-known"):
             evaluate_predictions(predictions=classified.output)

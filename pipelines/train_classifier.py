@@ -4,23 +4,16 @@ from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
 
 from components import (
-    compare_models,
     evaluate_classifier,
     finetune_classifier,
-    fingerprint_source,
-    infer_schema,
     pin_model,
-    profile_dataset,
     publish_outcome,
-    push_model,
-    read_dataset,
     read_hyperparameters,
     resolve_model,
-    split_dataset,
     tune_hyperparameters,
-    validate_dataset,
 )
 from pipelines.machines import apply
+from pipelines.training_steps import find_champion, promote_if_better, read_and_split
 
 DEFAULT_MACHINE = "l4-1"
 
@@ -49,7 +42,7 @@ def choose_hyperparameters(
         )
         apply(tuned, DEFAULT_MACHINE)
     with dsl.Else(name="no-tuning"):
-        given = read_hyperparameters(values=hyperparameters)
+        given = read_hyperparameters(values=hyperparameters).set_caching_options(False)
     return dsl.OneOf(tuned.outputs["best"], given.output)
 
 
@@ -115,32 +108,17 @@ def train_classifier(
         pipeline="train_classifier", topic=outcome_topic, run_key=run_key, output_uri=output_uri
     ).set_caching_options(False)
     with dsl.ExitHandler(announce, name="training"):
-        fingerprint = fingerprint_source(source_uri=input_uri).set_caching_options(False)
-        data = read_dataset(
-            source_uri=input_uri,
+        split = read_and_split(
+            input_uri=input_uri,
             text_column=text_column,
             id_column=id_column,
             label_column=label_column,
-            fingerprint=fingerprint.output,
-        )
-        profile = profile_dataset(dataset=data.outputs["dataset"])
-        schema_fingerprint = fingerprint_source(source_uri=schema_uri, allow_none=True).set_caching_options(False)
-        schema = infer_schema(
-            statistics=profile.outputs["statistics"], schema_uri=schema_uri, fingerprint=schema_fingerprint.output
-        )
-        validated = validate_dataset(
-            dataset=data.outputs["dataset"],
-            statistics=profile.outputs["statistics"],
-            schema=schema.outputs["schema"],
+            schema_uri=schema_uri,
             fail_on_anomalies=fail_on_anomalies,
-        )
-        split = split_dataset(
-            dataset=data.outputs["dataset"],
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             split_by=split_by,
-            require_labels=True,
-        ).after(validated)
+        )
         given = read_hyperparameters(source_uri=hyperparameters_uri, values=hyperparameters).set_caching_options(False)
         pinned_base = pin_model(model_reference=base_model, allow_none=True).set_caching_options(False)
         base = resolve_model(model_reference=pinned_base.output, allow_none=True, any_architecture=True)
@@ -163,36 +141,26 @@ def train_classifier(
         )
         apply(trained, DEFAULT_MACHINE)
 
-        # Looked at only when the candidate is there: training takes long, and the champion may change meanwhile.
-        pinned_champion = (
-            pin_model(model_reference=f"{store_uri}/{model_name}@champion", allow_none=True)
-            .after(trained)
-            .set_caching_options(False)
-        )
-        champion = resolve_model(model_reference=pinned_champion.output, allow_none=True)
+        champion = find_champion(store_uri, model_name, trained)
         judged = {
             who: evaluate_classifier(
                 dataset=split.outputs["test"], model=model, slice_columns=slice_columns, title=f"The {who}"
             ).set_display_name(f"evaluate-{who}")
-            for who, model in (("candidate", trained.outputs["model"]), ("champion", champion.outputs["model"]))
+            for who, model in (("candidate", trained.outputs["model"]), ("champion", champion.model))
         }
         for evaluation in judged.values():
             apply(evaluation, DEFAULT_MACHINE)
-        decision = compare_models(
-            candidate=judged["candidate"].outputs["predictions"],
-            champion=judged["champion"].outputs["predictions"],
+        promote_if_better(
+            trained,
+            champion,
+            judged["candidate"].outputs["predictions"],
+            judged["champion"].outputs["predictions"],
+            judged["candidate"].outputs["metrics"],
+            store_uri=store_uri,
+            model_name=model_name,
             metric=metric,
             minimum=minimum,
             minimum_gain=minimum_gain,
             confidence=confidence,
             output_uri=output_uri,
-        ).set_caching_options(False)
-        with dsl.If(decision.outputs["blessed"] == True, name="blessed"):  # noqa: E712 - kfp's way of a condition
-            push_model(
-                model=trained.outputs["model"],
-                store_uri=store_uri,
-                name=model_name,
-                compared_with=pinned_champion.output,
-                evaluation=judged["candidate"].outputs["metrics"],
-                job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
-            ).set_caching_options(False)
+        )

@@ -27,7 +27,7 @@ if ! .venv/bin/python -c 'import torch' 2> /dev/null; then
     fi
     pip install --quiet --progress-bar off ${index:+--index-url "$index"} --no-deps "$torch"
 fi
-pip install --quiet --progress-bar off -c constraints.txt -e '.[steps,trigger,emulator,dev]'
+pip install --quiet --progress-bar off -c constraints.txt -e '.[steps,cpu,trigger,emulator,dev]'
 rm -f .venv/set-up-*
 touch "$stamp"
 echo "Ready: .venv"

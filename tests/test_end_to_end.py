@@ -11,6 +11,7 @@ import pytest
 from emulator.stack import DEAD_LETTER_TOPIC, OUTCOME_TOPIC, TOPIC, Stack, find_pubsub_jar
 from tests.conftest import require_tool
 from tests.tiny_model import build_tiny_model
+from tests.training_rows import TRAINING, write_rows
 from triggers.pubsub import publish
 
 TEXTS = ["my card was charged twice", "I cannot log in", "the parcel never came", "please cancel my plan"]
@@ -59,7 +60,7 @@ def names(stack):
 
 def wait_for_new_job(stack, known):
     (name,) = wait_until(lambda: names(stack) - known)
-    return wait_until(lambda: (job := stack.get(name))["state"].endswith(("SUCCEEDED", "FAILED")) and job, 120)
+    return wait_until(lambda: (job := stack.get(name))["state"].endswith(("SUCCEEDED", "FAILED")) and job, 240)
 
 
 def count_submissions(stack, since):
@@ -117,6 +118,30 @@ def test_a_message_becomes_predictions(stack, tmp_path):
     said = json.loads(outcome["data"])
     assert (said["state"], said["job"], said["output_uri"]) == ("SUCCEEDED", job["name"], str(output))
     assert said["run_key"] == "whole path"
+
+
+def test_a_message_trains_a_champion_and_the_next_message_uses_it(stack, tmp_path):
+    write_rows(tmp_path / "rows.csv")
+    known = names(stack)
+    where = {"input_uri": str(tmp_path / "rows.csv"), "label_column": "label"}
+    training = TRAINING | where | {"store_uri": str(tmp_path / "models"), "model_name": "tickets"}
+
+    publish(TOPIC, request("train_classifier", parameters=training, machine="t4-1"))
+
+    job = wait_for_new_job(stack, known)
+    assert job["state"] == "PIPELINE_STATE_SUCCEEDED", job.get("error")
+    executors = job["pipelineSpec"]["deploymentSpec"]["executors"]
+    cards = {name: e["container"].get("resources", {}).get("accelerator", {}) for name, e in executors.items()}
+    assert {card["type"] for card in cards.values() if card} == {"NVIDIA_TESLA_T4"}
+    assert sum(bool(card) for card in cards.values()) == 4  # tune, fine-tune, and two evaluations
+
+    known = names(stack)
+    champion = {"model": f"{tmp_path / 'models'}/tickets@champion", "output_uri": str(tmp_path / "out")}
+    publish(TOPIC, request("batch_classification", parameters=where | champion))
+    job = wait_for_new_job(stack, known)
+    assert job["state"] == "PIPELINE_STATE_SUCCEEDED", job.get("error")
+    written = pq.read_table(tmp_path / "out").to_pylist()
+    assert sum(row["prediction"] == row["label"] for row in written) > 0.9 * len(written)
 
 
 def test_a_run_that_fails_announces_why(stack, tmp_path):

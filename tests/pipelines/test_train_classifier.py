@@ -1,6 +1,5 @@
 """Training from rows to a champion, through the runner: what is promoted, refused and taken from the cache."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,22 +9,8 @@ from components.deployment.store.store import ModelStore
 from emulator.records import LOG_FILE
 from emulator.runner import run_job
 from pipelines.compile import compile_pipeline
+from tests.training_rows import LABELS, TRAINING, write_rows
 
-WORDS = {
-    "billing": ["invoice", "charged twice", "refund", "price"],
-    "access": ["password", "log in", "locked out", "two-factor code"],
-    "delivery": ["parcel", "courier", "tracking", "delivered late"],
-}
-MODEL_CONFIG = {
-    "model_type": "distilbert",
-    "dim": 32,
-    "n_layers": 1,
-    "n_heads": 2,
-    "hidden_dim": 64,
-    "max_position_embeddings": 64,
-    "vocab_size": 300,
-    "initializer_range": 0.05,
-}
 # Nothing but what cannot be known beforehand, or must happen each time, may run again.
 NEVER_CACHED = {
     "fingerprint-source",
@@ -46,13 +31,7 @@ class Trainings:
         self.folder = folder
         self.spec = compile_pipeline("train_classifier")
         self.store = ModelStore(str(folder / "models"))
-        rows = [
-            (f"{number}: about my {words[number % 4]}, please help", label)
-            for number in range(90)
-            for label, words in WORDS.items()
-        ]
-        with (folder / "rows.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *rows])
+        write_rows(folder / "rows.csv")
 
     def run(self, check=True, **parameters):
         number = len(list(self.folder.glob("job-*")))
@@ -61,11 +40,8 @@ class Trainings:
             "input_uri": str(self.folder / "rows.csv"),
             "store_uri": str(self.folder / "models"),
             "model_name": "tickets",
-            "model_config": MODEL_CONFIG,
-            "hyperparameters": {"epochs": 8, "learning_rate": 0.01},
-            "validation_fraction": 0.2,
-            "test_fraction": 0.3,
             "output_uri": str(self.folder / "decision"),
+            **TRAINING,
         }
         record = run_job(self.spec, given | parameters, job, cache_folder=self.folder / "cache")
         assert not check or record.state == "SUCCEEDED", (job / LOG_FILE).read_text()
@@ -103,7 +79,7 @@ def test_a_first_model_becomes_the_champion_and_its_card_says_what_it_comes_from
     metrics = steps(record)["evaluate-classifier"].outputs.artifacts["metrics"][0].metadata
     assert metrics["accuracy"] > 0.9
     details = trainings.store.find("tickets", "champion").details
-    assert details["labels"] == sorted(WORDS)
+    assert details["labels"] == sorted(LABELS)
     assert details["metrics"]["macro_f1"] == pytest.approx(metrics["macro_f1"])
 
 
