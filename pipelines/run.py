@@ -102,6 +102,7 @@ def run(
     spec = compile_pipeline(name)
     if machines:
         chosen = machine_profiles.choose(machines_json()["machines"], list(machines))
+        console.print(_what_a_machine_does(name, spec, str(chosen)), highlight=False, markup=False, soft_wrap=True)
         spec = machine_profiles.lay(spec, chosen.profile)
     parameters = absolute_paths(spec, check_parameters(spec, typed(spec, _texts(options))))
     # Whoever runs it here by hand may use any image that is here.
@@ -125,6 +126,12 @@ def run(
         )
 
 
+def _what_a_machine_does(name: str, spec: dict[str, Any], machine: str) -> str:
+    if any(map(machine_profiles.asks_for_accelerator, spec["deploymentSpec"]["executors"].values())):
+        return f"The GPU steps are for {machine}."
+    return f"No step of {name} asks for a GPU, so the machine {machine} changes nothing."
+
+
 def _custom_job(task: TaskRecord) -> str:
     job = task.custom_job
     return f"for a Custom Job, {job['strategy']}, on {job['machineType']}" if job else ""
@@ -146,7 +153,7 @@ def _submit(console: Console, name: str, texts: dict[str, str], **options: Any) 
     job, submitted, existed = submit(name, texts, **options)
     console.print(f"The job {job} {'was already submitted' if existed else 'is submitted'}.", markup=False)
     if submitted.machine.name:
-        console.print(f"Its GPU steps run on {submitted.machine}.", markup=False)
+        console.print(_what_a_machine_does(name, compile_pipeline(name), str(submitted.machine)), markup=False)
     if not os.environ.get("AIPLATFORM_EMULATOR_HOST"):
         console.print(console_address(job), markup=False)
 

@@ -115,4 +115,5 @@ def train_classifier_in_container(
             minimum_gain=minimum_gain,
             confidence=confidence,
             output_uri=output_uri,
+            lineage={"training_image": training_image},
         )

@@ -111,6 +111,7 @@ def promote_if_better(
     minimum_gain: float,
     confidence: float,
     output_uri: str,
+    lineage: dict[str, Any] | None = None,
 ) -> None:
     """Adds the steps that compare two models' predictions of the same rows, and put the better one in use.
 
@@ -127,6 +128,7 @@ def promote_if_better(
         minimum_gain: What the candidate must be better by.
         confidence: How sure the gain must be.
         output_uri: Where the decision is written to; "" for none.
+        lineage: What the model comes from, for the model card, where its metadata do not say it.
     """
     decision = compare_models(
         candidate=candidate_predictions,
@@ -145,4 +147,5 @@ def promote_if_better(
             compared_with=champion.reference,
             evaluation=candidate_metrics,
             job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
+            **({"lineage": lineage} if lineage else {}),
         ).set_caching_options(False)

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from triggers.check_rules import check_rules
 from triggers.errors import ConfigurationError, PermanentError
-from triggers.rules import FILE, as_json, read_rules
+from triggers.rule_files import FILE, as_json, check_rules, read_rules
 from triggers.spec import MACHINES, compiled_folder, pipeline_names
 
 _PACKAGE = Path(__file__).resolve().parent

@@ -14,13 +14,13 @@ from cloudevents.http import CloudEvent
 
 from triggers import job, request, submit
 from triggers.dead_letter import set_aside
+from triggers.envelope import MESSAGE_TYPE
 from triggers.errors import PermanentError
 from triggers.log import log, trace_fields, trace_id
 from triggers.request import Origin, RunRequest
 from triggers.settings import read_settings
 from triggers.submit import Submitted
 
-MESSAGE_TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 OBJECT_TYPE = "google.cloud.storage.object.v1.finalized"
 # In base64, what is longer cannot be a request.
 _MAX_ENCODED = (request.MAX_BYTES + 2) // 3 * 4
@@ -34,13 +34,15 @@ def take_message(event: CloudEvent) -> None:
     data = event.data if isinstance(event.data, dict) else {}
     message = data["message"] if isinstance(data.get("message"), dict) else {}
     attributes = message["attributes"] if isinstance(message.get("attributes"), dict) else {}
-    _take(event, attributes, lambda: _ask_of_message(event, message, attributes), lambda: _content_of_message(message))
+    _take(
+        event, attributes, lambda _: _ask_of_message(event, message, attributes), lambda: _content_of_message(message)
+    )
 
 
 def take_object(event: CloudEvent) -> None:
     """Submits the run that a rule makes of a new object. See `triggers.main.on_object_finalized`."""
     data = event.data if isinstance(event.data, dict) else {}
-    _take(event, {}, lambda: _ask_of_object(event, data), lambda: _content_of_object(data))
+    _take(event, {}, lambda about: _ask_of_object(event, data, about), lambda: _content_of_object(data))
 
 
 def run(run_request: RunRequest, origin: Origin, about: dict[str, Any]) -> Submitted:
@@ -67,14 +69,14 @@ def run(run_request: RunRequest, origin: Origin, about: dict[str, Any]) -> Submi
 
 
 def _take(
-    event: CloudEvent, attributes: dict[str, Any], ask: Callable[[], Asked], content: Callable[[], bytes]
+    event: CloudEvent, attributes: Attributes, ask: Callable[[dict[str, Any]], Asked], content: Callable[[], bytes]
 ) -> None:
     """Runs what an event asks for; sets it aside when it is wrong, and raises what may pass."""
     carriers = _carriers(event, attributes)
     about: dict[str, Any] = {"messageId": str(event["id"]), **trace_fields(*carriers)}
     try:
         try:
-            asked = ask()
+            asked = ask(about)
             if asked:
                 run(*asked, about)
             else:
@@ -102,24 +104,28 @@ def _ask_of_message(event: CloudEvent, message: dict[str, Any], attributes: Attr
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise PermanentError("The message's data is not base64.", "Publish it through Pub/Sub.") from None
-    published = event.get("time") or message.get("publishTime") or ""
-    trace = trace_id(*_carriers(event, attributes))
-    return request.parse(data), Origin(event["source"], str(event["id"]), str(published), trace=trace)
+    # First the message's own: the class of the event gives one that came without a time the present one.
+    published = message.get("publishTime") or event.get("time") or ""
+    return request.parse(data), _origin(event, str(published), attributes)
 
 
-def _ask_of_object(event: CloudEvent, data: dict[str, Any]) -> Asked:
+def _ask_of_object(event: CloudEvent, data: dict[str, Any], about: dict[str, Any]) -> Asked:
     # Only where objects are waited for.
-    from triggers import rules
+    from triggers import rule_files, rules
 
     _check_type(event, OBJECT_TYPE)
     arrived = rules.Arrived.from_event(data)
-    found = rules.find_rule(rules.load_rules(), arrived)
+    about["object"] = arrived.uri
+    found = rules.find_rule(rule_files.load_rules(), arrived)
     if not found:
         return None
-    origin = Origin(
-        event["source"], str(event["id"]), str(event.get("time") or ""), arrived.key, trace_id(*_carriers(event, {}))
-    )
-    return found.request(arrived), origin
+    return found.request(arrived), _origin(event, str(event.get("time") or ""), {}, arrived.key)
+
+
+def _origin(event: CloudEvent, published: str, attributes: Attributes, key: str = "") -> Origin:
+    identity = [str(event["source"]), str(event["id"])]
+    request.check_json(identity)
+    return Origin(*identity, published, key, trace_id(*_carriers(event, attributes)))
 
 
 def _check_type(event: CloudEvent, expected: str) -> None:

@@ -59,10 +59,11 @@ class Run:
     def labels(self) -> dict[str, str]:
         """The user's labels, and of the trigger's own those that can be: a run is found by them from its message."""
         own = {"pipeline": self.request.pipeline, FINGERPRINT_LABEL: self.fingerprint, **self.machine.labels}
-        if self.request.run_key is not None and _is_label(self.key):
-            own["run-key"] = self.key
         message = {"message-id": self.origin.id, "trace": self.origin.trace}
-        own |= {name: value for name, value in message.items() if value and _is_label(value)}
+        if self.request.run_key is not None:
+            message["run-key"] = self.key
+        # Of letters beyond ASCII, the service takes some only, and no label may cost a run.
+        own |= {name: value for name, value in message.items() if value and value.isascii() and _is_label(value)}
         return self.request.labels | own
 
 

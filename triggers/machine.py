@@ -205,11 +205,17 @@ def _is_in(profile: Mapping[str, Any], location: str) -> bool:
 
 
 def _nearest(name: str, machines: Mapping[str, Any]) -> str:
-    """Returns the names most like one that is unknown: those of the same GPU first."""
+    """Returns the names most like one that is unknown: Google's own name for what they have, then the same GPU."""
     name = name.lower().replace("_", "-")
-    gpu = name.partition("-")[0] + "-"
-    likeness = {each: difflib.SequenceMatcher(None, name, each).ratio() + each.startswith(gpu) for each in machines}
-    return _sentence(sorted(machines, key=lambda each: -likeness[each]))
+    short = name.removeprefix("nvidia-").removeprefix("tesla-")
+    gpu = short.partition("-")[0] + "-"
+
+    def likeness(each: str) -> float:
+        if name in (machines[each]["machine_type"], machines[each]["accelerator"].lower().replace("_", "-")):
+            return 3
+        return each.startswith(gpu) + difflib.SequenceMatcher(None, short, each).ratio()
+
+    return _sentence(sorted(machines, key=lambda each: -likeness(each)))
 
 
 def _alike(wanted: Mapping[str, Any], machines: Mapping[str, Mapping[str, Any]]) -> str:

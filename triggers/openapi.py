@@ -59,7 +59,9 @@ def _submit() -> dict[str, Any]:
         "200": _answer("It was submitted before.", "Submitted"),
         "409": _answer("The run_key belongs to another run.", "Error"),
     }
-    body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunRequest"}}}}
+    with_key = {"required": ["run_key"], "properties": {"run_key": _TEXT}}
+    schema = {"allOf": [{"$ref": "#/components/schemas/RunRequest"}, with_key]}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
     return _operation("submit", "Submit a run. run_key must be given.", answers) | {"requestBody": body}
 
 

@@ -1,4 +1,4 @@
-"""Which pipeline runs for which new object: `python -m triggers.rules FILE [--object gs://bucket/name]` checks them.
+"""Which pipeline runs for which new object; `python -m triggers.check_rules FILE` checks them.
 
     version: 1
     rules:
@@ -12,20 +12,15 @@
 Of a new object that several rules match, the first decides.
 """
 
-import json
-import os
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from triggers.errors import ConfigurationError, PermanentError
-from triggers.request import RunRequest, from_document
+from triggers.errors import PermanentError
+from triggers.request import RunRequest, check_json, from_document
 
-FILE = "rules.json"
 VERSION = 1
 PLACEHOLDERS = {
     "uri": "gs://BUCKET/NAME of the object",
@@ -65,6 +60,7 @@ class Arrived:
         bucket, name, generation = (str(value) if isinstance(value, str | int) else "" for value in values)
         if not (bucket and name and re.fullmatch(r"[0-9]{1,20}", generation)):
             raise PermanentError("The event names no object.", "It must have a bucket, a name and a generation.")
+        check_json(name)
         return cls(bucket, name, generation)
 
     @property
@@ -93,7 +89,7 @@ class Rule(BaseModel):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]$")]
-    prefix: str = Field(default="", description="What the object's name begins with.")
+    prefix: str = Field(default="", description="What the object's name begins with, without gs:// and the bucket.")
     suffix: str = Field(default="", description="What it ends with.")
     marker: str = Field(default="", description="What the object is called in its folder, such as _SUCCESS.")
     pipeline: str
@@ -112,6 +108,8 @@ class Rule(BaseModel):
     def _check_marker(self) -> Self:
         if self.marker and (self.suffix or "/" in self.marker):
             raise ValueError("marker is the name of a file, and goes without suffix")
+        if self.prefix.startswith(("gs://", "/")):
+            raise ValueError("prefix is what the object's name begins with, without gs:// and the bucket")
         if not (self.prefix or self.suffix or self.marker):
             raise ValueError("give a prefix, a suffix or a marker: whatever arrived in the bucket would run")
         return self
@@ -126,6 +124,12 @@ class Rule(BaseModel):
             # What ends with a slash only stands for a folder.
             and (last == self.marker if self.marker else bool(last))
         )
+
+    def hides(self, later: Self) -> bool:
+        """Returns whether this rule matches every object that a later one matches."""
+        ending = later.marker or later.suffix
+        same_end = later.marker == self.marker if self.marker else ending.endswith(self.suffix)
+        return later.bucket == self.bucket and later.prefix.startswith(self.prefix) and same_end
 
     def request(self, arrived: Arrived) -> RunRequest:
         """Returns the run request that an object makes.
@@ -165,8 +169,11 @@ class Rules(BaseModel):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(f"two rules are called {twice[0]}")
-        for rule in self.rules:
+        for number, rule in enumerate(self.rules):
             self._check_output(rule)
+            for earlier in self.rules[:number]:
+                if earlier.hides(rule):
+                    raise ValueError(f"{rule.name} never decides: {earlier.name} comes before it, and matches the same")
         return self
 
     def _check_output(self, rule: Rule) -> None:
@@ -213,65 +220,3 @@ def fill(value: Any, values: dict[str, str]) -> Any:
 def find_rule(rules: Rules, arrived: Arrived) -> Rule | None:
     """Returns the first rule that an object matches; None when there is none."""
     return next((rule for rule in rules.rules if rule.matches(arrived)), None)
-
-
-def load_rules() -> Rules:
-    """Reads the rules of this function: the file that `RULES_FILE` names, or rules.json beside the package.
-
-    Raises:
-        ConfigurationError: The file is missing or wrong.
-    """
-    beside = Path(__file__).resolve().parent.parent / FILE
-    path = Path(os.environ.get("RULES_FILE") or beside)
-    try:
-        return _load(path, path.stat().st_mtime_ns)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be read: {error.strerror}. Deploy the rules with the trigger."
-        ) from None
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, changed: int) -> Rules:
-    return read_rules(path)
-
-
-def read_rules(path: Path) -> Rules:
-    """Reads rules from a JSON file, or from a YAML one (.yaml, .yml).
-
-    Raises:
-        ConfigurationError: The file is missing, or a field is unknown or wrong; every such field is named.
-    """
-    try:
-        document = _parse_yaml(path) if path.suffix in (".yaml", ".yml") else json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
-    try:
-        return Rules.model_validate(document)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
-        raise ConfigurationError(f"{path} is wrong: {'; '.join(problems)}.") from None
-
-
-def _parse_yaml(path: Path) -> Any:
-    # A bundle has its rules as JSON, and no YAML.
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
-
-
-def as_json(rules: Rules) -> str:
-    """Returns the rules as the function's bundle carries them."""
-    return json.dumps(rules.model_dump(exclude_unset=True), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    from triggers.check_rules import main
-
-    main()

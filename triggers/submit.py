@@ -48,7 +48,7 @@ def submit(run: Run, settings: Settings) -> Submitted:
         The job that was created, or the one that an earlier delivery created.
 
     Raises:
-        PermanentError: The service refuses the job (400), or another request has the same key.
+        PermanentError: The service refuses the job (400 INVALID_ARGUMENT), or another request has the same key.
         ConfigurationError: The components' image is not known.
         google.api_core.exceptions.GoogleAPICallError: Anything else that the service answers.
     """
@@ -68,6 +68,9 @@ def submit(run: Run, settings: Settings) -> Submitted:
             timeout=settings.timeout,
         )
     except exceptions.BadRequest as error:
+        if _status(error) == "FAILED_PRECONDITION":
+            # The project is not ready, such as while its service agents are made.
+            raise
         answer = " ".join(error.message.split())[:MAX_ANSWER].rstrip(".")
         raise PermanentError(
             f"Vertex AI refuses the job: {answer}.", "Correct the request and publish it again."
@@ -88,6 +91,14 @@ def _existing(client: "PipelineServiceClient", run: Run, settings: Settings) -> 
             "Publish this request with a run_key of its own.",
         )
     return Submitted(existing.name, existed=True)
+
+
+def _status(error: exceptions.GoogleAPICallError) -> str:
+    """Returns the canonical code that the service named: 400 alone has several."""
+    try:
+        return str(error.response.json()["error"]["status"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def make_client(settings: Settings) -> "PipelineServiceClient":

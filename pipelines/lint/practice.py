@@ -11,6 +11,9 @@ from pipelines.lint.subject import Finding, Severity, Step, Subject, Task, regis
 
 _MOVING = {"latest", "main", "master", "dev", "develop", "nightly", "stable", "edge"}
 _PIP = re.compile(r"(?:python3? -m |\b)pip3? install\b|\buv pip install\b")
+_PIP_IN_SOURCE = re.compile(
+    r"""["']pip3?["'],\s*["']install["']|\bos\.system\(\s*f?["'](?:python3? -m )?pip3? install\b"""
+)
 _PACKAGE = re.compile(r"'([A-Za-z0-9][\w.\[\],-]*)'")
 # A variable whose name has one of these words holds a secret, unless the name says that it holds only a pointer to one.
 _SECRET_WORDS = {"TOKEN", "SECRET", "PASSWORD", "PASSWD", "APIKEY", "CREDENTIAL", "CREDENTIALS"}
@@ -65,7 +68,7 @@ def check_installs(subject: Subject) -> Iterator[Finding]:
     by_packages: dict[tuple[str, ...], list[Step]] = {}
     for step in subject.steps:
         scripts = [part for part in step.command if _PIP.search(part) and "\ndef " not in part]
-        if scripts:
+        if scripts or _PIP_IN_SOURCE.search(_source(step)):
             packages = {name for part in scripts for name in _PACKAGE.findall(part)}
             unpinned = tuple(sorted(name for name in packages if not re.search(r"[=<>@]", name)))
             by_packages.setdefault(unpinned, []).append(step)

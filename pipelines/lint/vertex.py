@@ -151,6 +151,8 @@ def check_platform(subject: Subject) -> Iterator[Finding]:
         yield refused(
             "the file", "It has a second document, for Kubernetes; Vertex AI reads one.", alone, ("platforms",)
         )
+    elif "platforms" in subject.raw:
+        yield refused("the file", "It has settings for Kubernetes.", alone, ("platforms",))
     version = str(subject.raw.get("schemaVersion"))
     if not re.fullmatch(r"2\.[01]\.\d+", version):
         yield refused("the file", f"Its schema version is {version}.", "Compile with kfp 2.", ("schemaVersion",))

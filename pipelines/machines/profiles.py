@@ -1,7 +1,7 @@
 """GPU profiles: the machines that a step can ask for, and what each of them has."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -188,7 +188,20 @@ def _machine_types(accelerator: str) -> dict[int, str]:
     return by_count | ({1: _L4_WITH_ONE} if accelerator == "NVIDIA_L4" else {})
 
 
-PROFILES: dict[str, MachineProfile] = {each.name: each for each in (*_google_profiles(), *OWN_PROFILES)}
+def by_name(profiles: Iterable[MachineProfile]) -> dict[str, MachineProfile]:
+    """Returns profiles by their names.
+
+    Raises:
+        ValueError: Two have the same.
+    """
+    found: dict[str, MachineProfile] = {}
+    for profile in profiles:
+        if found.setdefault(profile.name, profile) != profile:
+            raise ValueError(f"There are two GPU profiles {profile.name!r}: give one of them another name.")
+    return found
+
+
+PROFILES: dict[str, MachineProfile] = by_name((*_google_profiles(), *OWN_PROFILES))
 # The profiles that `apply` was given as objects: the compiler finds them by the name that it left in the spec.
 _applied: dict[str, MachineProfile] = {}
 

@@ -273,6 +273,25 @@ def test_packages_that_are_installed_at_each_start(tmp_path):
     assert "no tag, which means latest" in findings["image"]
 
 
+@component
+def installs(text: str) -> str:
+    import subprocess
+    import sys
+
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "pandas"])
+    return text
+
+
+def test_packages_that_the_source_itself_installs(tmp_path):
+    one(found(compiled(lambda text: installs(text=text)), tmp_path), "pip", "warning", "installed at each start")
+
+
+def test_what_is_for_kubernetes_inside_the_one_document(tmp_path):
+    spec = compiled(lambda text: echo(text=text)) | {"platforms": {"kubernetes": {}}}
+    one(found(spec, tmp_path), "vertex", "error", "for Kubernetes")
+    assert found(spec, tmp_path, Target.KFP) == []
+
+
 SECRET = "hf_" + "a1B2" * 9
 
 

@@ -8,6 +8,7 @@ from kfp import dsl
 
 from pipelines.compile import compile_spec
 from pipelines.machines import OWN_PROFILES, PROFILES, apply, machines_json, make_profile
+from pipelines.machines.profiles import by_name
 from pipelines.machines.table import MAX_MEMORY_GIB, MAX_VCPU, STRATEGIES, accelerator_problem, machine_problem, table
 
 PLAIN = [name for name, profile in PROFILES.items() if not profile.wrapped]
@@ -211,6 +212,12 @@ def test_a_profile_of_ones_own_is_compiled(machine_type):
     assert pool["machine_spec"]["machine_type"] == machine_type
     with pytest.raises(ValueError, match="two GPU profiles"):
         compile_spec(one_step(replace(own, boot_disk_gb=400)))
+
+
+def test_a_profile_of_ones_own_does_not_take_the_name_of_another():
+    own = make_profile("l4-1", "g2-standard-12", "NVIDIA_L4", 1)
+    with pytest.raises(ValueError, match="two GPU profiles 'l4-1'"):
+        by_name([PROFILES["l4-1"], own])
 
 
 def test_an_unknown_profile_is_refused():

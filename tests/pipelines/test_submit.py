@@ -69,6 +69,7 @@ def test_it_is_submitted_to_the_service_once(tmp_path):
         arguments = ["basic", "--param", "first=trans", "--run-key", "k", "--machine", "t4-1", "--label", "team=nlp"]
         first = command(environment, *arguments)
         assert first.returncode == 0, first.stderr
+        assert "No step of basic asks for a GPU, so the machine t4-1 changes nothing." in first.stdout
         name = first.stdout.split()[2]
         assert service.wait(name).state.name == "PIPELINE_STATE_SUCCEEDED"
         labels = service.client.get_pipeline_job(name=name).labels

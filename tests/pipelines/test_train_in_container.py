@@ -75,6 +75,7 @@ def test_a_program_of_another_framework_becomes_the_champion(trainings, first):
     assert trainings.store.aliases("tickets") == {"champion": version}
     details = trainings.store.find("tickets", "champion").details
     assert (details["architecture"], details["labels"]) == ("container", sorted(LABELS))
+    assert details["lineage"]["training_image"] == IMAGE
     metrics = first.task("evaluate-predictions").outputs.artifacts["metrics"][0].metadata
     assert metrics["accuracy"] > 0.9 and metrics["log_loss"] < 1
     assert details["metrics"]["accuracy"] == pytest.approx(metrics["accuracy"])

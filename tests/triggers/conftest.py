@@ -84,6 +84,7 @@ class Vertex:
     """What the stand-in was asked and what it answers.
 
     `failures` are answered first, one for each create: a status, and whether the job is created all the same.
+    `status` is the canonical code that they name.
     """
 
     def __init__(self, port: int):
@@ -92,6 +93,7 @@ class Vertex:
         self.creates: list[str] = []
         self.failures: list[tuple[int, bool]] = []
         self.parent = PARENT
+        self.status = "X"
 
     def create(self, job_id: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self.creates.append(job_id)
@@ -100,7 +102,9 @@ class Vertex:
             return 409, _error(409, "Pipeline job with the specified ID already exists.", "ALREADY_EXISTS")
         if created:
             self.jobs[job_id] = body | {"name": f"{self.parent}/pipelineJobs/{job_id}"}
-        return (200, self.jobs[job_id]) if status == 200 else (status, _error(status, "No, because of this.", "X"))
+        return (
+            (200, self.jobs[job_id]) if status == 200 else (status, _error(status, "No, because of this.", self.status))
+        )
 
 
 def _error(code: int, message: str, status: str) -> dict[str, Any]:

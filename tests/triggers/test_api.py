@@ -162,6 +162,8 @@ def test_the_interface_describes_itself(client):
         if isinstance(operation, dict)
     }
     assert set(operations) == {"submit", "list", "show", "cancel"}
+    submitted = operations["submit"]["requestBody"]["content"]["application/json"]["schema"]
+    assert submitted["allOf"][1]["required"] == ["run_key"]
     model = described["components"]["schemas"]["RunRequest"]
     assert {"version", "pipeline", "run_key"} <= model["properties"].keys()
     references = set()

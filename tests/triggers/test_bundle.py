@@ -90,7 +90,7 @@ def test_the_bundle_runs_where_there_is_nothing_else(python, compiled, environme
     for statement in missing:
         assert subprocess.run([python, "-c", statement], capture_output=True).returncode == 1
     # What the other entry points import when they are called.
-    others = "from triggers import api, jobs, openapi, rules; print(len(openapi.description()))"
+    others = "from triggers import api, jobs, openapi, rule_files; print(len(openapi.description()))"
     loaded = subprocess.run([python, "-c", others], cwd=tmp_path / "bundle", capture_output=True, text=True)
     assert loaded.returncode == 0, loaded.stderr
     port = free_port()

@@ -265,6 +265,7 @@ COSTLY = {
     "a fraction with a million digits": b'{"parameters":{"count":0.' + b"9" * 1_000_000 + b"}}",
     "an exponent with a million digits": b'{"parameters":{"count":1e' + b"9" * 1_000_000 + b"}}",
     "one name a hundred thousand times": b'{"parameters":{' + b'"a":1,' * 150_000 + b'"a":1}}',
+    "a name twice behind many others": b"{" + b",".join(b'"%d":1' % n for n in range(80_000)) + b',"x":1,"x":1}',
     "many names that are unknown": b"{" + b",".join(b'"%d":1' % n for n in range(80_000)) + b"}",
     "many parameters": b'{"version":1,"pipeline":"two_steps","parameters":{'
     + b",".join(b'"%d":1' % n for n in range(80_000))
@@ -321,3 +322,52 @@ def test_a_push_without_its_time_is_refused(app, vertex):
     del body["message"]["publishTime"]
     assert app.post("on_message", json.dumps(body), {"Content-Type": "application/json"}, PATH).status_code == 400
     assert vertex.creates == []
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_half_a_character_in_an_event_is_set_aside(app, vertex, name):
+    """It cannot become a key, and would come again for as long as it is kept."""
+    half, message = "\ud800", push_body(json.dumps(VALID).encode())
+    thing = {"bucket": "bucket", "name": "in/a", "generation": "5"}
+    for event_id, source, data in (
+        (half, "s", message if name == "on_message" else thing),
+        ("1", half, message if name == "on_message" else thing),
+        ("1", "s", message | {"message": {"data": half}} if name == "on_message" else thing | {"name": "in/" + half}),
+    ):
+        event = {"specversion": "1.0", "id": event_id, "source": source, "type": TYPES[name], "data": data}
+        headers = {"Content-Type": "application/cloudevents+json"}
+        assert app.post(name, json.dumps(event | {"time": "2026-01-31T05:06:07Z"}), headers).status_code == 200
+    assert (vertex.creates, len(app.letters)) == ([], 3)
+
+
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_an_event_without_its_time_is_refused(app, vertex, is_binary):
+    """As above: the events' own library would give it the present time."""
+    data = push_body(json.dumps(VALID).encode())
+    event = {"specversion": "1.0", "id": "7", "source": "s", "type": TYPES["on_message"]}
+
+    def deliver():
+        if is_binary:
+            headers = {f"ce-{name}": value for name, value in event.items()} | {"Content-Type": "application/json"}
+            return app.post("on_message", json.dumps(data), headers)
+        return app.post(
+            "on_message", json.dumps(event | {"data": data}), {"Content-Type": "application/cloudevents+json"}
+        )
+
+    assert [deliver().status_code for _ in range(2)] == [200, 200]
+    assert len(vertex.jobs) == 1
+    del data["message"]["publishTime"]
+    refused = deliver()
+    assert (refused.status_code, len(vertex.creates)) == (400, 2)
+    assert "when the message was published" in refused.json["error"]["headline"]
+
+
+@pytest.mark.parametrize("name", ["on_message", "on_object_finalized", "on_request"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/runs"), ("POST", "/runs/a:cancel"), ("PUT", "/"), ("GET", "/")]
+)
+def test_what_is_too_large_is_413_wherever_it_is_sent(app, capfd, name, method, path):
+    """The framework reads every request again before it answers, and would answer 500 with a stack trace in its log."""
+    answer = app.post(name, b"x" * 16_000_001, {"Content-Type": "application/json"}, path, method)
+    assert (answer.status_code, answer.json["error"]["code"]) == (413, 413)
+    assert "Traceback" not in capfd.readouterr().err

@@ -277,6 +277,9 @@ def test_a_region_that_offers_none_is_named_with_the_nearest_that_it_has(compile
         (["L4_1-Spot"], "l4-1-spot, "),
         (["t4-1-flex"], "t4-1, "),
         (["a100-1"], "a100-40-1, a100-80-1, "),
+        (["NVIDIA_L4"], "l4-1, l4-1-spot, "),
+        (["NVIDIA_TESLA_A100"], "a100-40-1, "),
+        (["g2-standard-24"], "l4-2, l4-2-spot, "),
         ([""], ""),
     ],
 )

@@ -110,6 +110,15 @@ def test_400_from_the_service_is_permanent(push, vertex, capsys):
     assert "No, because of this" in entry["message"]
 
 
+def test_a_project_that_is_not_ready_keeps_the_message(push, vertex, capsys):
+    """Vertex AI answers 400 also while it sets up its service agents, of which no message can know."""
+    vertex.failures, vertex.status = [(400, False)], "FAILED_PRECONDITION"
+    assert push(REQUEST) == 500
+    assert [severity for severity, _ in lines(capsys)] == ["WARNING"]
+    assert push(REQUEST) == 200
+    assert len(vertex.jobs) == 1
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503, 504])
 def test_what_passes_is_raised_and_submitted_once_when_it_comes_again(push, vertex, capsys, status):
     vertex.failures = [(status, False)]

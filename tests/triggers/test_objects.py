@@ -16,8 +16,8 @@ RULES = [
         "pipeline": "two_steps",
         "parameters": {"count": 1, "text": "{uri}"},
     },
-    {"name": "broken", "bucket": "my-bucket", "prefix": "broken/", "pipeline": "two_steps"},
 ]
+BROKEN = {"name": "broken", "bucket": "my-bucket", "prefix": "broken/", "pipeline": "two_steps"}
 
 
 @pytest.fixture
@@ -67,15 +67,15 @@ def test_an_object_that_no_rule_matches_starts_nothing(arrive, vertex, capsys):
     assert arrive("out/a.csv") == 200
     assert arrive("in/") == 200
     assert vertex.creates == []
-    assert [(severity, entry["message"]) for severity, entry in lines(capsys)] == [
-        ("INFO", "No rule matches the object.")
-    ] * 2
+    assert [(severity, entry["message"], entry["object"]) for severity, entry in lines(capsys)] == [
+        ("INFO", "No rule matches the object.", "gs://my-bucket/out/a.csv"),
+        ("INFO", "No rule matches the object.", "gs://my-bucket/in/"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "changed", "problem"),
     [
-        ("broken/a", {}, "count must be given"),
         ("in/*.csv", {}, "would read other objects too"),
         ("in/a", {"ce-type": "google.cloud.storage.object.v1.deleted"}, "deleted"),
     ],
@@ -98,6 +98,20 @@ def test_missing_rules_keep_the_event(arrive, vertex, monkeypatch, capsys):
     [(severity, entry)] = lines(capsys)
     assert severity == "WARNING"
     assert "Deploy the rules with the trigger" in entry["message"]
+
+
+def test_a_wrong_rule_keeps_the_event(arrive, vertex, tmp_path, capsys):
+    """It is not the object that is wrong: the event waits until the rules are mended."""
+    path = tmp_path / "rules.json"
+    right = path.read_text()
+    path.write_text(json.dumps({"version": 1, "rules": [*RULES, BROKEN]}))
+    assert arrive("broken/a") == 500
+    [(severity, entry)] = lines(capsys)
+    assert (severity, vertex.creates) == ("WARNING", [])
+    assert "The rule broken is wrong. The pipeline's parameter count must be given." in entry["message"]
+    path.write_text(right.replace("in/", "broken/"))
+    assert arrive("broken/a") == 200
+    assert len(vertex.jobs) == 1
 
 
 def test_what_passes_is_delivered_again(arrive, vertex):

@@ -67,7 +67,7 @@ def test_what_is_optional_has_a_default():
         (b'{"version": 1, "pipeline": "a", "parameters": {"x": NaN}}', "NaN"),
         (b'{"version": 1, "pipeline": "a", "parameters": {"x": 1e999}}', "not finite"),
         (b'{"version": 1, "pipeline": "a", "parameters": {"x": "\\ud800"}}', "surrogate"),
-        (b'{"version": 1, "pipeline": "a", "parameters": {"x": ' + b"9" * 5000 + b"}}", "not JSON that can be used"),
+        (b'{"version": 1, "pipeline": "a", "parameters": {"x": ' + b"9" * 5000 + b"}}", "a number has 5000 digits"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"x":' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}", "nested too deeply"),
         (b'"' + b"x" * MAX_BYTES + b'"', "bytes long"),
@@ -93,6 +93,10 @@ def test_what_is_no_document_is_refused(data, problem):
         ({"run_key": ""}, "run_key"),
         ({"run_key": "a\nb"}, "run_key has a line break"),
         ({"run_key": "x" * 257}, "run_key"),
+        # Left as they are, these would be the same run for ever.
+        ({"run_key": "daily-{dates}"}, "run_key has '{dates}'"),
+        ({"run_key": "{period:4w}"}, "run_key has '{period:4w}'"),
+        ({"run_key": "{period:0d}-{date}"}, "the placeholders are {date}, {hour} and {period:28d}"),
         ({"enable_caching": 0}, "enable_caching"),
         ({"enable_caching": "false"}, "enable_caching"),
         ({"labels": {"a": 1}}, "labels"),
@@ -130,7 +134,17 @@ def test_the_publish_time_is_taken_in_utc():
     assert key(request(run_key="{hour}"), Origin("s", "1", "2026-01-31T23:30:00-02:00")) == "2026-02-01-01"
 
 
-@pytest.mark.parametrize("published", ["", "yesterday", "2026-01-31T05:06:07"])
+@pytest.mark.parametrize(
+    "published",
+    [
+        "",
+        "yesterday",
+        "2026-01-31T05:06:07",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-10:00",
+        "1969-12-31T23:59:59Z",
+    ],
+)
 def test_a_run_key_needs_a_publish_time(published):
     with pytest.raises(PermanentError, match="publish time"):
         key(request(run_key="{date}"), Origin("s", "1", published))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.triggers.conftest import ROOT
 from triggers.bundle import write_bundle
-from triggers.check_rules import check_rules
 from triggers.errors import ConfigurationError, PermanentError
-from triggers.rules import PLACEHOLDERS, Arrived, as_json, fill, find_rule, read_rules
+from triggers.rule_files import as_json, check_rules, read_rules
+from triggers.rules import PLACEHOLDERS, Arrived, fill, find_rule
 
 RULE = {
     "name": "texts",
@@ -45,7 +45,9 @@ def rules_file(tmp_path):
         ("my-bucket", "in/today.csv", "texts"),
         ("my-bucket", "in/a/b.csv", "texts"),
         ("my-bucket", "in/.csv", "texts"),
-        ("my-bucket", "in/today.csv.gz", None),
+        ("my-bucket", "in/today.csv.gz", "later"),
+        ("my-bucket", "in/today.CSV", "later"),
+        ("my-bucket", "in%2Ftoday.csv", None),
         ("my-bucket", "out/today.csv", None),
         ("my-bucket", "/in/today.csv", None),
         ("my-buckets", "in/today.csv", None),
@@ -59,7 +61,8 @@ def rules_file(tmp_path):
 def test_the_first_rule_that_matches_decides(rules_file, bucket, name, expected):
     for suffix in ("rules.yaml", "rules.json"):
         found = find_rule(
-            read_rules(rules_file(RULE, FOLDER, RULE | {"name": "later"}, name=suffix)), Arrived(bucket, name, "1")
+            read_rules(rules_file(RULE, FOLDER, RULE | {"name": "later", "suffix": ""}, name=suffix)),
+            Arrived(bucket, name, "1"),
         )
         assert (found.name if found else None) == expected
 
@@ -117,6 +120,8 @@ WRONG = [
     ({"bucket": "gs://my-bucket"}, "rules.0.bucket"),
     ({"name": "Two words"}, "rules.0.name"),
     ({"suffixes": [".csv"]}, "rules.0.suffixes"),
+    ({"prefix": "gs://my-bucket/in/"}, "without gs:// and the bucket"),
+    ({"prefix": "/in/"}, "without gs:// and the bucket"),
     ({"marker": "_SUCCESS"}, "goes without suffix"),
     ({"prefix": "", "suffix": ""}, "whatever arrived in the bucket"),
     ({"parameters": {"count": 1, "output_uri": "gs://my-bucket/in/out"}}, "texts writes to gs://my-bucket/in/"),
@@ -148,6 +153,32 @@ def test_a_wrong_file_is_refused(tmp_path, content, problem):
         read_rules(path)
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "is_hidden"),
+    [
+        ({}, {}, True),
+        ({"prefix": "i"}, {}, True),
+        ({"suffix": ""}, {}, True),
+        ({"prefix": "in/a"}, {}, False),
+        ({"suffix": "s.csv"}, {}, False),
+        ({"bucket": "other-bucket"}, {}, False),
+        ({"suffix": ""}, {"suffix": "", "marker": "_SUCCESS"}, True),
+        ({"suffix": "SS"}, {"suffix": "", "marker": "_SUCCESS"}, True),
+        ({"suffix": ""}, {"suffix": "", "marker": "_SUCCESS", "prefix": "days/"}, False),
+        ({"suffix": "", "marker": "_SUCCESS"}, {"suffix": ""}, False),
+        ({"suffix": "", "marker": "_SUCCESS"}, {"suffix": "", "marker": "_SUCCESS", "prefix": "in/a/"}, True),
+        ({"suffix": "", "marker": "_DONE"}, {"suffix": "", "marker": "_SUCCESS"}, False),
+    ],
+)
+def test_a_rule_that_can_never_decide_is_refused(rules_file, earlier, later, is_hidden):
+    path = rules_file(RULE | {"name": "first"} | earlier, RULE | {"name": "second"} | later)
+    if is_hidden:
+        with pytest.raises(ConfigurationError, match="second never decides: first comes before it"):
+            read_rules(path)
+    else:
+        assert len(read_rules(path).rules) == 2
+
+
 def test_two_rules_of_one_name_are_refused(rules_file):
     with pytest.raises(ConfigurationError, match="two rules are called texts"):
         read_rules(rules_file(RULE, RULE))
@@ -165,7 +196,7 @@ def test_the_bundle_carries_the_rules_as_json(rules_file, compiled, tmp_path):
 
 
 def command(compiled, *arguments):
-    run = [sys.executable, "-m", "triggers.rules", *map(str, arguments)]
+    run = [sys.executable, "-m", "triggers.check_rules", *map(str, arguments)]
     env = {"COMPILED_FOLDER": str(compiled), "PATH": "/usr/bin"}
     return subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60)
 
@@ -173,12 +204,23 @@ def command(compiled, *arguments):
 def test_the_command_says_which_rule_an_object_matches(rules_file, compiled):
     path = rules_file(RULE, FOLDER)
     checked = command(compiled, path)
-    assert (checked.returncode, checked.stdout) == (0, "2 rules are right: texts, folders.\n")
+    assert (checked.returncode, checked.stdout) == (0, "The rules are right: texts, folders.\n")
     matched = command(compiled, path, "--object", "gs://my-bucket/in/today.csv")
     assert "gs://my-bucket/in/today.csv matches the rule texts, and starts two_steps with" in matched.stdout
     assert json.loads(matched.stdout.split("with\n")[1]) == {"count": 1, "text": "gs://my-bucket/in/today.csv"}
     nothing = command(compiled, path, "--object", "gs://my-bucket/other")
     assert (nothing.returncode, nothing.stdout) == (1, "gs://my-bucket/other matches no rule, and starts nothing.\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("in/a.csv", "write gs://BUCKET/NAME"), ("gs://my-bucket/in/*.csv", "would read other objects too")],
+)
+def test_the_command_does_not_blame_the_rules_for_the_object(rules_file, compiled, name, problem):
+    refused = command(compiled, rules_file(RULE), "--object", name)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("The object starts nothing\n")
+    assert problem in refused.stderr
 
 
 def test_the_command_refuses_in_a_sentence(rules_file, compiled):
