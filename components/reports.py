@@ -17,6 +17,8 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 NAME_CHARACTERS = 60
+# What is shown of a text that serves as an example.
+TEXT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ class Page:
             lstrip_blocks=True,
         )
         return environment.get_template("report.html").render(page=self)
+
+
+def shorten(text: str, characters: int = TEXT_CHARACTERS) -> str:
+    """Returns a text of at most `characters` characters, which ends in … where more was cut off."""
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
 def unique_names(labels: Sequence[str], characters: int = NAME_CHARACTERS) -> list[str]:

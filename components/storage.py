@@ -5,6 +5,8 @@ import os
 import posixpath
 import re
 import shutil
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,19 @@ def download_folder(uri: str, folder: Path) -> None:
         fs.get_file(name, str(target))
 
 
+def job_folder(uri: str, path: str) -> str:
+    """Returns the folder of the job that an output artifact belongs to.
+
+    Artifacts are at `<job>/<step>/<name>`. Only the job's folder is sure to be the same for every attempt of a step, be
+    it Vertex AI's restart of a preempted Spot machine or a retry of the step.
+
+    Args:
+        uri: The artifact's URI.
+        path: Its path in the step, which stands in for a URI of a store that fsspec is not told about here.
+    """
+    return posixpath.dirname(posixpath.dirname(uri if uri.startswith("gs://") else path))
+
+
 def move_into_place(source: Path, target: Path) -> None:
     """Moves a finished file or folder to the path of an artifact, replacing what an earlier attempt left there.
 
@@ -169,3 +184,16 @@ def move_into_place(source: Path, target: Path) -> None:
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(source, target)
+
+
+def write_texts(contents: Mapping[str | Path, str]) -> None:
+    """Writes texts elsewhere and moves them into place, so that none is there when one could not be written.
+
+    Args:
+        contents: The text of each file. What UTF-8 does not have, half of a surrogate pair, is written as its number.
+    """
+    with tempfile.TemporaryDirectory(prefix="texts-") as folder:
+        for number, content in enumerate(contents.values()):
+            (Path(folder) / str(number)).write_text(content, encoding="utf-8", errors="backslashreplace")
+        for number, target in enumerate(contents):
+            move_into_place(Path(folder) / str(number), Path(target))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.data.split_dataset.assign import normalize_text
+from components.data.hashing import normalize_text
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -1,14 +1,13 @@
 """Makes a schema from statistics, or takes one that a person reviewed."""
 
 import math
-import tempfile
 from pathlib import Path
 
 from components.data.schema import ColumnRules, LabelRules, RowRules, Schema, TextRules, read_schema_file
 from components.data.statistics import ColumnStatistics, Statistics, read_statistics
 from components.datasets import LABEL, TEXT
 from components.errors import InputError
-from components.storage import move_into_place
+from components.storage import write_texts
 
 LEAST_ROWS_SHARE = 0.001
 
@@ -43,10 +42,7 @@ def infer(
         schema = read_schema_file(schema_uri)
     else:
         schema = infer_from(read_statistics(statistics_path), length_slack, share_slack, rows_share)
-    with tempfile.TemporaryDirectory(prefix="schema-") as folder:
-        file = Path(folder) / "schema.json"
-        file.write_text(schema.to_json(), encoding="utf-8", errors="backslashreplace")
-        move_into_place(file, Path(schema_path))
+    write_texts({schema_path: schema.to_json()})
     origin = f"Took the schema at {schema_uri}" if schema_uri else "Inferred a schema"
     labels = "any label" if schema.label.values is None else f"{len(schema.label.values):,} labels"
     print(f"{origin}: {len(schema.columns)} columns, {labels}.", flush=True)

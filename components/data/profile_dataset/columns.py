@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as types
 
-from components.data.split_dataset.assign import hash_keys
+from components.data.hashing import hash_keys
 from components.data.statistics import ColumnStatistics, Kind
 from components.datasets import ID, TEXT
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from components.data.split_dataset.assign import hash_keys, normalize_text
+from components.data.hashing import hash_keys, normalize_text
 from components.data.statistics import Duplicate, Duplicates
 from components.datasets import ID, LABEL, TEXT, read_batches
+from components.reports import shorten
 
-EXAMPLES, EXAMPLE_ROWS, EXAMPLE_CHARACTERS = 5, 3, 200
+EXAMPLES, EXAMPLE_ROWS = 5, 3
 
 
 class SeenTexts:
@@ -75,10 +76,9 @@ def _read(path: str | Path, rows: np.ndarray) -> Duplicate:
     for row in rows[:EXAMPLE_ROWS].tolist():
         (batch,) = read_batches(path, columns=[ID, TEXT, LABEL], start=row, stop=row + 1)
         found.append(batch.to_pylist()[0])
-    text = found[0][TEXT]
     return Duplicate(
         rows=len(rows),
         ids=[one[ID] for one in found],
         labels=[one[LABEL] for one in found],
-        text=text if len(text) <= EXAMPLE_CHARACTERS else text[: EXAMPLE_CHARACTERS - 1].rstrip() + "…",
+        text=shorten(found[0][TEXT]),
     )

@@ -1,7 +1,6 @@
 """Describes a Dataset in one pass and in bounded memory: statistics as JSON, and a page for people."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from components.data.statistics import Labels, Statistics, Tokens, read_statisti
 from components.datasets import LABEL, TEXT, count_rows, read_batches, read_schema
 from components.models import is_absent
 from components.progress import Progress
-from components.storage import move_into_place
+from components.storage import write_texts
 
 # What is held at once: scripts take some 20 bytes a character while they are counted.
 BATCH_ROWS = 8192
@@ -65,16 +64,13 @@ def profile(
     if reference:
         statistics.reference = compare(statistics.vocabulary, reference)
     metrics = _metrics(statistics)
-    files = {
-        Path(statistics_path): statistics.model_dump_json(indent=1),
-        Path(metrics_path): json.dumps(metrics, indent=1, allow_nan=False),
-        Path(report_path): build_page(statistics, title).render(),
-    }
-    with tempfile.TemporaryDirectory(prefix="profile-") as folder:
-        for number, (target, content) in enumerate(files.items()):
-            file = Path(folder) / str(number)
-            file.write_text(content, encoding="utf-8", errors="backslashreplace")
-            move_into_place(file, target)
+    write_texts(
+        {
+            statistics_path: statistics.model_dump_json(indent=1),
+            metrics_path: json.dumps(metrics, indent=1, allow_nan=False),
+            report_path: build_page(statistics, title).render(),
+        }
+    )
     print(_summary(statistics), flush=True)
     return metrics
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data.split_dataset.assign import hash_keys
+from components.data.hashing import hash_keys
 from components.data.statistics import Overlap, Statistics, VocabularyStatistics, WordSample
 
 MOST_WORDS = 500_000

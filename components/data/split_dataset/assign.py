@@ -4,10 +4,7 @@ A key's hash is a point in [0, 1). Test is the lowest interval, validation the n
 depends on no other row, and a changed fraction moves only the rows between the old bound and the new.
 """
 
-import hashlib
 import math
-import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -63,34 +60,6 @@ class Bounds:
         validation = int((Fraction(self.test) + Fraction(self.validation)) * 2**64)
         sides = np.where(hashes < np.uint64(validation), VALIDATION, TRAIN)
         return np.where(hashes < np.uint64(test), TEST, sides)
-
-
-def normalize_text(text: str) -> str:
-    """Brings texts that a reader takes for the same to one form.
-
-    Returns:
-        The text in Unicode's NFKC form with case folded, and with every run of white space as one space. Accents and
-        punctuation stay.
-    """
-    if not text.isascii():
-        # Folding case can undo the composition, as it does for a Greek iota below a vowel.
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(text.casefold().split())
-
-
-def hash_keys(keys: Iterable[str], seed: int) -> np.ndarray:
-    """Hashes keys to 64 bits, evenly, and the same on every machine for ever.
-
-    Args:
-        keys: The keys.
-        seed: Another seed gives hashes that have nothing to do with those of this one.
-
-    Returns:
-        Unsigned integers of shape (keys,).
-    """
-    salt = str(seed).encode()
-    digests = [hashlib.blake2b(key.encode(), digest_size=8, key=salt).digest() for key in keys]
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
 def read_keys(batch: pa.RecordBatch, split_by: str, texts: list[str]) -> tuple[list[str], int]:

@@ -7,9 +7,9 @@ import numpy as np
 
 from components.data.split_dataset.assign import SPLITS
 from components.datasets import ID, LABEL, TEXT, read_batches
+from components.reports import shorten
 
 EXAMPLES = 10
-TEXT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def _compare(folders: dict[str, Path], hashes: list[np.ndarray], split: int, oth
     for position in leaked[:EXAMPLES].tolist():
         twin = int(np.argmax(hashes[other] == hashes[split][position]))
         row, match = _read_row(folders[SPLITS[split]], position), _read_row(folders[SPLITS[other]], twin)
-        text = row[TEXT] if len(row[TEXT]) <= TEXT_CHARACTERS else row[TEXT][: TEXT_CHARACTERS - 1].rstrip() + "…"
-        examples.append(LeakedRow(row[ID], row[LABEL], text, match[ID], match[LABEL]))
+        examples.append(LeakedRow(row[ID], row[LABEL], shorten(row[TEXT]), match[ID], match[LABEL]))
     return Leakage(SPLITS[split], SPLITS[other], int(leaked.size), examples)
 
 

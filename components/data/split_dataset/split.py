@@ -1,7 +1,6 @@
 """Splits a Dataset into train, validation and test by a hash of each row's text, id or group."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.data.split_dataset.assign import SPLITS, Bounds, hash_keys, normalize_text, read_keys
+from components.data.hashing import hash_keys, normalize_text
+from components.data.split_dataset.assign import SPLITS, Bounds, read_keys
 from components.data.split_dataset.balance import Balance, LabelCounts, measure_balance
 from components.data.split_dataset.leakage import Leakage, find_leakage
 from components.data.split_dataset.report import render_report
 from components.data.split_dataset.summary import Summary
 from components.datasets import LABEL, TEXT, DatasetWriter, metadata_of, read_batches, read_schema
 from components.errors import InputError
-from components.storage import move_into_place
+from components.storage import write_texts
 
 # A task's outputs have 131,072 bytes on Vertex AI, and three Datasets name their labels in them.
 LABELS_BYTES = 25_000
@@ -74,8 +74,8 @@ def split(
         The metadata of the splits, the metrics and the warnings.
 
     Raises:
-        InputError: The fractions leave nothing to train on, there is no such column, or it cannot name groups. Nothing
-            is written then.
+        InputError: The fractions leave nothing to train on, there is no such column, it cannot name groups, or labels
+            are required and no row has one. Nothing is written then.
     """
     bounds = Bounds(validation_fraction, test_fraction)
     schema = read_schema(dataset)
@@ -90,8 +90,13 @@ def split(
         for batch in read_batches(dataset):
             for writer, rows in zip(writers, divider.divide(batch), strict=True):
                 writer.write(rows)
+        if require_labels and not any(writer.rows for writer in writers):
+            raise InputError(
+                f"No row has a label: {divider.left_out:,} rows have none.",
+                "Check label_column, or give rows with labels.",
+            )
     summary = divider.summarize(folders)
-    _write({metrics_path: _json(summary), report_path: render_report(summary)})
+    write_texts({metrics_path: _json(summary), report_path: render_report(summary)})
     print(summary.headline, flush=True)
     for warning in summary.warnings:
         print(f"Warning: {warning}", flush=True)
@@ -176,11 +181,3 @@ def _json(summary: Summary) -> str:
         "warnings": summary.warnings,
     }
     return json.dumps(content, ensure_ascii=False, indent=1)
-
-
-def _write(contents: dict[str | Path, str]) -> None:
-    with tempfile.TemporaryDirectory(prefix="split-") as folder:
-        for number, (target, content) in enumerate(contents.items()):
-            file = Path(folder) / str(number)
-            file.write_text(content, encoding="utf-8")
-            move_into_place(file, Path(target))

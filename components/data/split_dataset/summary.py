@@ -93,10 +93,11 @@ class Summary:
             if asked and not rows:
                 said.append(f"{name} is empty, although {asked:.3g} of the rows were asked for.")
             elif asked and abs(rows / total - asked) > SHARE_TOLERANCE:
-                said.append(
-                    f"{name} has {rows / total:.3f} of the rows instead of {asked:.3f}: the {self.keys:,} different"
-                    f" {self.key_name} are divided, not the rows, and one of them has {self.largest_key_rows:,} rows."
-                )
+                why = f"hashes divide so few {self.key_name} unevenly"
+                if self.keys < total:
+                    why = f"the {self.keys:,} different {self.key_name} are divided, not the rows, and one of them has"
+                    why += f" {self.largest_key_rows:,} rows"
+                said.append(f"{name} has {rows / total:.3f} of the rows instead of {asked:.3f}: {why}.")
         if self.without_group:
             said.append(f"{self.without_group:,} rows have no {self.split_by}; they were split by their text.")
         return said

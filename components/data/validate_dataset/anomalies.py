@@ -6,12 +6,11 @@ from typing import Any
 from components.data.schema import AnomalyKind, Severity
 
 EXAMPLES = 5
-EXAMPLE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row: its id, the value that is not as it should be, and its text, both cut to `EXAMPLE_CHARACTERS`."""
+    """A row: its id, the value that is not as it should be, and its text, both shortened."""
 
     id: str
     value: str | None
@@ -55,8 +54,3 @@ class Anomaly:
 def say_rows(rows: int, share: float) -> str:
     """Says how many rows there are, and their share of all."""
     return f"{rows:,} row{'s' * (rows != 1)} ({100 * share:.3g} %)"
-
-
-def cut(text: str) -> str:
-    """Shortens a text for an example."""
-    return text if len(text) <= EXAMPLE_CHARACTERS else text[: EXAMPLE_CHARACTERS - 1].rstrip() + "…"

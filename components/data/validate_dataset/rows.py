@@ -10,9 +10,10 @@ import pyarrow.types as types
 
 from components.data.profile_dataset.columns import missing_values
 from components.data.schema import AnomalyKind, Schema
-from components.data.validate_dataset.anomalies import EXAMPLES, Anomaly, Example, cut, say_rows
+from components.data.validate_dataset.anomalies import EXAMPLES, Anomaly, Example, say_rows
 from components.datasets import ID, LABEL, TEXT, read_batches
 from components.progress import Progress
+from components.reports import shorten
 
 SHOWN_VALUES = 10
 VALUE_CHARACTERS = 40
@@ -56,7 +57,7 @@ class RowCheck:
             rows = pc.indices_nonzero(broken).slice(0, EXAMPLES - len(self.examples))
             ids, texts = batch.column(ID).take(rows).to_pylist(), batch.column(TEXT).take(rows).to_pylist()
             for id_, value, text in zip(ids, _plain(column.take(rows)), texts, strict=True):
-                self.examples.append(Example(id_, None if value is None else cut(str(value)), cut(text)))
+                self.examples.append(Example(id_, None if value is None else shorten(str(value)), shorten(text)))
         if self.names_values and len(self.values) < SHOWN_VALUES:
             for value in column.filter(broken).unique().to_pylist():
                 if value not in self.values and len(self.values) < SHOWN_VALUES:
@@ -75,7 +76,7 @@ class RowCheck:
             return None
         found = say_rows(self.rows, share)
         if self.values:
-            found += ": " + ", ".join(repr(_line(value)) for value in self.values)
+            found += ": " + ", ".join(repr(shorten(value, VALUE_CHARACTERS)) for value in self.values)
             found += ", …" * (len(self.values) == SHOWN_VALUES)
         return Anomaly(self.column, self.kind, severity, self.expected, found, self.rows, share, self.examples)
 
@@ -142,7 +143,7 @@ def _missing(name: str, share: float) -> RowCheck:
 
 
 def _domain(name: str, values: list[str]) -> RowCheck:
-    shown = ", ".join(repr(_line(value)) for value in values[:SHOWN_VALUES])
+    shown = ", ".join(repr(shorten(value, VALUE_CHARACTERS)) for value in values[:SHOWN_VALUES])
     known = pa.array(values, pa.string())
 
     def breaks(column: pa.Array) -> pa.Array:
@@ -180,7 +181,3 @@ def _plain(column: pa.Array) -> list[object]:
     if types.is_timestamp(column.type):
         column = column.view(pa.int64()).view(pa.timestamp(column.type.unit)).cast(pa.string())
     return column.to_pylist()
-
-
-def _line(value: str) -> str:
-    return value if len(value) <= VALUE_CHARACTERS else value[: VALUE_CHARACTERS - 1] + "…"

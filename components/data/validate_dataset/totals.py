@@ -5,8 +5,9 @@ import pyarrow as pa
 from components.data.profile_dataset.columns import kind_of
 from components.data.schema import AnomalyKind, Schema
 from components.data.statistics import Duplicate, Statistics
-from components.data.validate_dataset.anomalies import Anomaly, Example, cut, say_rows
+from components.data.validate_dataset.anomalies import Anomaly, Example, say_rows
 from components.datasets import LABEL, TEXT
+from components.reports import shorten
 
 
 def column_anomalies(columns: pa.Schema, schema: Schema) -> list[Anomaly]:
@@ -42,7 +43,7 @@ def row_anomalies(statistics: Statistics, schema: Schema) -> list[Anomaly]:
     def add(column: str, kind: AnomalyKind, expected: str, rows: int, examples: list[Duplicate]) -> None:
         share = rows / statistics.rows if statistics.rows else 0.0
         found = say_rows(rows, share)
-        shown = [Example(one.ids[0], f"{one.rows:,} rows", cut(one.text)) for one in examples]
+        shown = [Example(one.ids[0], f"{one.rows:,} rows", shorten(one.text)) for one in examples]
         anomalies.append(Anomaly(column, kind, schema.severity(kind), expected, found, rows, share, shown))
 
     if rules.minimum is not None and statistics.rows < rules.minimum:

@@ -1,7 +1,6 @@
 """Validates a Dataset against a schema: a list of anomalies with examples, and a failure where that is asked for."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from components.data.validate_dataset.rows import check_rows, plan_checks
 from components.data.validate_dataset.totals import column_anomalies, label_anomalies, row_anomalies
 from components.datasets import count_rows, read_schema
 from components.errors import InputError
-from components.storage import move_into_place
+from components.storage import write_texts
 
 VERSION = 1
 NAMED_ANOMALIES = 3
@@ -79,16 +78,13 @@ def validate(
         "warnings": len(anomalies) - len(errors),
         "anomalies": [anomaly.to_dict() for anomaly in anomalies],
     }
-    files = {
-        Path(anomalies_path): json.dumps(listed, ensure_ascii=False, indent=1, allow_nan=False),
-        Path(metrics_path): json.dumps(metrics, indent=1),
-        Path(report_path): build_page(statistics, schema, anomalies, title).render(),
-    }
-    with tempfile.TemporaryDirectory(prefix="validation-") as folder:
-        for number, (target, content) in enumerate(files.items()):
-            file = Path(folder) / str(number)
-            file.write_text(content, encoding="utf-8", errors="backslashreplace")
-            move_into_place(file, target)
+    write_texts(
+        {
+            anomalies_path: json.dumps(listed, ensure_ascii=False, indent=1, allow_nan=False),
+            metrics_path: json.dumps(metrics, indent=1),
+            report_path: build_page(statistics, schema, anomalies, title).render(),
+        }
+    )
     for anomaly in anomalies:
         print(f"{anomaly.severity}: {anomaly.sentence()}", flush=True)
     print(f"{statistics.rows:,} rows, {len(errors)} errors, {len(anomalies) - len(errors)} warnings.", flush=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from components.models import CLASSIFIER, ModelFacts
+from components.models import CLASSIFIER, CONTAINER_ARCHITECTURE, ModelFacts
 
 # The hub knows a metric by its id in the library `evaluate`; any other name stays as it is.
 _METRIC_TYPES = {"macro_f1": "f1", "weighted_f1": "f1", "macro_precision": "precision", "macro_recall": "recall"}
@@ -40,7 +40,9 @@ def make_card(reference: str, created: datetime, facts: ModelFacts, details: Map
 
 
 def _front_matter(name: str, facts: ModelFacts, details: Mapping[str, Any]) -> dict[str, Any]:
-    task = "text-classification" if facts.architecture.endswith(CLASSIFIER) else "feature-extraction"
+    in_container = facts.architecture == CONTAINER_ARCHITECTURE
+    is_classifier = in_container or facts.architecture.endswith(CLASSIFIER)
+    task = "text-classification" if is_classifier else "feature-extraction"
     base_model = details["lineage"].get("base_model")
     results = [
         {"type": _METRIC_TYPES.get(metric, metric), "value": value, "name": metric}
@@ -49,7 +51,7 @@ def _front_matter(name: str, facts: ModelFacts, details: Mapping[str, Any]) -> d
     dataset = {"name": str(details["lineage"].get("dataset", "evaluation")), "type": "dataset"}
     index = [{"name": name, "results": [{"task": {"type": task}, "dataset": dataset, "metrics": results}]}]
     front = {
-        "library_name": "transformers",
+        "library_name": None if in_container else "transformers",
         "pipeline_tag": task,
         "base_model": base_model if isinstance(base_model, str) and base_model else None,
         "labels": facts.labels,

@@ -13,8 +13,7 @@ from components.evaluation.compare_models.metrics import LOG_LOSS, measure_gain
 from components.evaluation.compare_models.pairs import Predictions, count_pairs
 from components.evaluation.compare_models.report import render_report
 from components.evaluation.compare_models.resample import measure_certainty
-from components.evaluation.evaluate_predictions.evaluate import write_files
-from components.storage import filesystem
+from components.storage import filesystem, write_texts
 
 DECISION = "decision.json"
 
@@ -76,7 +75,7 @@ def write_comparison(
         filesystem(output_uri)  # A scheme that nothing can be written to is refused before anything is.
     time = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     decision = comparison.to_json(time)
-    write_files({Path(decision_path): decision, Path(report_path): render_report(comparison)})
+    write_texts({decision_path: decision, report_path: render_report(comparison)})
     print(comparison.verdict.reason, flush=True)
     if output_uri:
         print(f"The decision is at {publish_decision(decision, output_uri)}", flush=True)

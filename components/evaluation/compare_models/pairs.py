@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from components.datasets import ID, LABEL, TEXT, count_rows, read_batches, read_schema
 from components.errors import InputError
+from components.reports import shorten
 
 PREDICTION, PROBABILITIES = "prediction", "probabilities"
 MOST_LABELS = 10_000
 MERGE_CELLS = 1_000_000
 EXAMPLES = 10
-TEXT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,8 @@ class _Counter:
     def _keep(self, kept: list[Example], left: pa.RecordBatch, right: pa.RecordBatch, rows: np.ndarray) -> None:
         for row in np.flatnonzero(rows)[: EXAMPLES - len(kept)].tolist():
             values = {name: left.column(name)[row].as_py() for name in (ID, TEXT, LABEL, PREDICTION)}
-            text = values[TEXT] if len(values[TEXT]) <= TEXT_CHARACTERS else values[TEXT][: TEXT_CHARACTERS - 1] + "…"
             other = right.column(PREDICTION)[row].as_py()
-            kept.append(Example(values[ID], text, values[LABEL], values[PREDICTION], other))
+            kept.append(Example(values[ID], shorten(values[TEXT]), values[LABEL], values[PREDICTION], other))
 
 
 def _group(cells: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ def evaluate_classifier(
     classification_metrics: Output[ClassificationMetrics],
     report: Output[HTML],
     slice_columns: list = [],  # noqa: B006
-    batch_size: int = 32,
+    batch_size: int = 0,
     max_length: int = 0,
     title: str = "",
 ) -> None:
@@ -33,7 +33,7 @@ def evaluate_classifier(
         report: A page with every number, plots, slices and the most confident errors; it needs no network.
         slice_columns: Columns of the dataset whose values are evaluated one by one: the 20 largest, and the others
             together. Slices by the length of the text are always there.
-        batch_size: The most rows that go through the model at once; halved when they do not fit into memory.
+        batch_size: The most rows that go through the model at once; 0 leaves it to the device.
         max_length: The most tokens of a text that are read; 0 reads as many as the model can.
         title: The report's heading; "" for "Evaluation of a classifier".
     """

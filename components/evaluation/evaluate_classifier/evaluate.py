@@ -12,13 +12,13 @@ from components.datasets import DatasetWriter, count_rows, metadata_of, read_sch
 from components.evaluation.evaluate_classifier.latency import Latency, measure_latency
 from components.evaluation.evaluate_classifier.report import absent_page, add_latency, add_slices
 from components.evaluation.evaluate_classifier.slices import check_slice_columns, slice_predictions
-from components.evaluation.evaluate_predictions.evaluate import to_json, write_files, write_results
+from components.evaluation.evaluate_predictions.evaluate import to_json, write_results
 from components.evaluation.evaluate_predictions.report import build_page
 from components.evaluation.evaluate_predictions.scores import score
 from components.evaluation.evaluate_predictions.tally import tally
 from components.inference.classify_text.classify import classify, predictions_schema
 from components.models import ABSENT, is_absent
-from components.storage import move_into_place
+from components.storage import move_into_place, write_texts
 
 TITLE = "Evaluation of a classifier"
 
@@ -46,7 +46,7 @@ def evaluate(
     classification_path: str | Path,
     report_path: str | Path,
     slice_columns: Sequence[str] = (),
-    batch_size: int = 32,
+    batch_size: int = 0,
     max_length: int = 0,
     title: str = "",
     dataset_digest: str = "",
@@ -62,7 +62,7 @@ def evaluate(
         classification_path: Where the whole confusion matrix goes as JSON.
         report_path: Where the HTML report goes.
         slice_columns: Columns whose values are evaluated one by one.
-        batch_size: The most rows that go through the model at once.
+        batch_size: The most rows that go through the model at once; 0 leaves it to the device.
         max_length: The most tokens of a text that are read; 0 reads as many as the model can.
         title: The report's heading.
         dataset_digest: The Dataset's digest, where it is known.
@@ -138,11 +138,11 @@ def _without_model(
     page = absent_page(title or TITLE, reference, rows)
     with DatasetWriter(predictions_path, predictions_schema(read_schema(dataset), True)) as writer:
         pass
-    write_files(
+    write_texts(
         {
-            Path(metrics_path): to_json({"rows": 0, "notes": page.notes}),
-            Path(classification_path): to_json({"labels": [], "confusion": []}),
-            Path(report_path): page.render(),
+            metrics_path: to_json({"rows": 0, "notes": page.notes}),
+            classification_path: to_json({"labels": [], "confusion": []}),
+            report_path: page.render(),
         }
     )
     print(page.notes[0], flush=True)

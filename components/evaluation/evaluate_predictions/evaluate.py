@@ -1,7 +1,6 @@
 """Compares predictions with labels: metrics, a confusion matrix, ROC curves and a report."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from components.evaluation.evaluate_predictions.report import build_page
 from components.evaluation.evaluate_predictions.scores import Evaluation, score
 from components.evaluation.evaluate_predictions.tally import Tally, tally
 from components.reports import Page
-from components.storage import move_into_place
+from components.storage import write_texts
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,11 @@ def write_results(
         The metrics, and the metadata of a ClassificationMetrics artifact.
     """
     numbers = {**evaluation.metrics, "classes": _class_numbers(evaluation), "notes": evaluation.notes}
-    write_files(
+    write_texts(
         {
-            Path(metrics_path): to_json({**numbers, **(details or {})}),
-            Path(classification_path): to_json(_confusion(counts)),
-            Path(report_path): page.render(),
+            metrics_path: to_json({**numbers, **(details or {})}),
+            classification_path: to_json(_confusion(counts)),
+            report_path: page.render(),
         }
     )
     rest = {name: value for name, value in evaluation.metrics.items() if name not in ("rows", "labelled_rows")}
@@ -97,15 +96,6 @@ def write_results(
     for note in evaluation.notes:
         print(note, flush=True)
     return Evaluated(evaluation.metrics, classification_metadata(evaluation, counts.pairs))
-
-
-def write_files(files: Mapping[Path, str]) -> None:
-    """Writes texts elsewhere and moves them into place, so that none is there when one could not be written."""
-    with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
-        for number, content in enumerate(files.values()):
-            (Path(folder) / str(number)).write_text(content, encoding="utf-8", errors="backslashreplace")
-        for number, target in enumerate(files):
-            move_into_place(Path(folder) / str(number), target)
 
 
 def to_json(content: Mapping[str, Any]) -> str:

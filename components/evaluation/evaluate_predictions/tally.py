@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from components.datasets import ID, LABEL, TEXT, read_batches, read_schema
 from components.errors import InputError
+from components.reports import shorten
 
 PREDICTION, SCORE, PROBABILITIES = "prediction", "score", "probabilities"
 
@@ -30,7 +31,6 @@ EXTRA_LABELS = 1000
 # Two names, so that a label and a prediction whose names are no longer kept never count as equal.
 FURTHER_LABELS, FURTHER_PREDICTIONS = "(further labels)", "(further predictions)"
 WORST_ERRORS = 20
-TEXT_CHARACTERS = 200
 
 
 @dataclass(frozen=True, order=True)
@@ -170,8 +170,7 @@ class Tally:
             if len(self.errors) == WORST_ERRORS and scores[row] <= self.errors[0].score:
                 return
             values = {name: batch.column(name)[row].as_py() for name in (ID, TEXT, LABEL, PREDICTION)}
-            text = values[TEXT] or ""
-            values[TEXT] = text if len(text) <= TEXT_CHARACTERS else text[: TEXT_CHARACTERS - 1].rstrip() + "…"
+            values[TEXT] = shorten(values[TEXT] or "")
             error = ConfidentError(score=float(scores[row]), position=-int(numbers[row]), **values)
             (heapq.heappush if len(self.errors) < WORST_ERRORS else heapq.heappushpop)(self.errors, error)
 

@@ -77,10 +77,13 @@ class CheckpointStore:
         try:
             manifest = json.loads(fs.cat_file(posixpath.join(source, MANIFEST)))
             for name, description in manifest.items():
-                fs.get_file(posixpath.join(source, name), str(target / posixpath.basename(name)))
+                # A name is one of a file in this folder, whatever a manifest says.
+                if name != posixpath.basename(name):
+                    return False
+                fs.get_file(posixpath.join(source, name), str(target / name))
                 if _describe(target / name) != description:
                     return False
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, AttributeError):
             return False
         return True
 
@@ -100,19 +103,6 @@ class CheckpointStore:
         fs.rm_file(posixpath.join(folder, MANIFEST))
         if fs.exists(folder):
             fs.rm(folder, recursive=True)
-
-
-def job_folder(uri: str, path: str) -> str:
-    """Returns the folder of the job that an output artifact belongs to.
-
-    Artifacts are at `<job>/<step>/<name>`. Only the job's folder is sure to be the same for every attempt of a step, be
-    it Vertex AI's restart of a preempted Spot machine or a retry of the step.
-
-    Args:
-        uri: The artifact's URI.
-        path: Its path in the step, which stands in for a URI of a store that fsspec is not told about here.
-    """
-    return posixpath.dirname(posixpath.dirname(uri if uri.startswith("gs://") else path))
 
 
 def digest_of_run(**facts: Any) -> str:

@@ -42,7 +42,7 @@ def finetune_classifier(
             goes on where it was; any run with the same data, model and settings finds it there. "" keeps it in the
             job's own folder, for retries of this step, and removes it in the end.
     """
-    from components.training.finetune_classifier.checkpoints import job_folder
+    from components.storage import job_folder
     from components.training.finetune_classifier.finetune import finetune
     from components.training.hyperparameters import combine_hyperparameters
 

@@ -17,7 +17,7 @@ TOKENS, TOKEN_TYPES, ENDS, LABELS = "tokens.int32", "token_types.uint8", "ends.n
 
 
 class EncodedRows:
-    """Tokenized rows in a folder, mapped into memory; 12 bytes a row are held.
+    """Tokenized rows in a folder, mapped into memory; 20 bytes a row are held.
 
     Args:
         folder: The folder that `encode_dataset` wrote.

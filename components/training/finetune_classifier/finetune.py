@@ -16,7 +16,7 @@ import transformers
 from components.datasets import digest_of_files, part_files
 from components.models import digest_of_model, inspect_model, is_absent, model_files
 from components.progress import Progress
-from components.storage import move_into_place
+from components.storage import move_into_place, write_texts
 from components.training.finetune_classifier.callbacks import evaluations_of, find_best
 from components.training.finetune_classifier.checkpoints import CheckpointStore, digest_of_run
 from components.training.finetune_classifier.data import EncodedRows, count_labels, encode_dataset, read_texts
@@ -143,11 +143,9 @@ def finetune(
         finetuned.metadata["digest"] = inspect_model(model, "the trained model").digest
         if report:
             page = render_report(finetuned.metadata, finetuned.metrics, outcome.history, start.notes + notes)
-            (folder / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
-            move_into_place(folder / "report.html", Path(report))
+            write_texts({report: page})
         if metrics_path:
-            (folder / "metrics.json").write_text(json.dumps(finetuned.metrics, indent=1), encoding="utf-8")
-            move_into_place(folder / "metrics.json", Path(metrics_path))
+            write_texts({metrics_path: json.dumps(finetuned.metrics, indent=1)})
         if logs:
             write_logs(outcome.history, folder / "logs")
             move_into_place(folder / "logs", Path(logs))

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from components.errors import InputError
 
+# What compare_models can tell apart; a label column that holds free text has as many labels as rows.
+MOST_LABELS = 10_000
+
 
 def check_labels(counts: Counter[str], validation_counts: Counter[str]) -> list[str]:
     """Checks that there is something to tell apart.
@@ -13,8 +16,13 @@ def check_labels(counts: Counter[str], validation_counts: Counter[str]) -> list[
         What a reader should know of the labels, a sentence each.
 
     Raises:
-        InputError: All training rows have the same label.
+        InputError: All training rows have the same label, or there are too many labels to be classes.
     """
+    if len(counts | validation_counts) > MOST_LABELS:
+        raise InputError(
+            f"There are more than {MOST_LABELS:,} labels, in {counts.total():,} training rows.",
+            "Check that label_column is the right one.",
+        )
     if len(counts) < 2:
         raise InputError(
             f"All training rows have the label {next(iter(counts))!r}: there is nothing to tell apart.",

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 from transformers.utils import logging as transformers_logging
 
 from components.errors import InputError
 from components.inference.engine import choose_max_length
-from components.models import is_absent
+from components.models import CONTAINER_MODEL, is_absent
 from components.training.finetune_classifier.batches import Masking, Padding
 from components.training.finetune_classifier.new_model import build_new_model
 from components.training.hyperparameters import Hyperparameters
@@ -84,11 +89,15 @@ def make_starting_model(
         tokenizer = AutoTokenizer.from_pretrained(base_model, local_files_only=True, trust_remote_code=False)
     set_padding_token(model, tokenizer)
     inputs = set(inspect.signature(model.forward).parameters)
+    max_length = choose_max_length(model, tokenizer, hyperparameters.max_length)
+    if hyperparameters.max_length:
+        # Whoever classifies with the model reads no further: it never learned what longer texts are like.
+        tokenizer.model_max_length = max_length
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return StartingModel(
         labels=list(labels),
-        max_length=choose_max_length(model, tokenizer, hyperparameters.max_length),
+        max_length=max_length,
         inputs=inputs,
         padding=Padding(
             token=tokenizer.pad_token_id,
@@ -139,13 +148,23 @@ def set_dropout(config: Any, dropout: float | None) -> None:
 def _load_base_model(
     base_model: str | Path, labels: Sequence[str], dropout: float | None
 ) -> tuple[Any, list[str], list[str]]:
+    if Path(base_model, CONTAINER_MODEL).is_file():
+        raise InputError(
+            "The base model is one of a training image, and only that image can go on with it.",
+            "Give an encoder or a classifier as save_pretrained writes it.",
+        )
     config = AutoConfig.from_pretrained(base_model, local_files_only=True, trust_remote_code=False)
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise InputError(
+            f"The base model is of the type {config.model_type!r}, which transformers has no text classifier of.",
+            "Give an encoder such as DistilBERT, BERT or ModernBERT.",
+        )
     classifier = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
     known = [config.id2label[number] for number in range(config.num_labels)] if classifier else []
     same_head = set(known) == set(labels) and config.problem_type in (None, SINGLE_LABEL)
     kept = known if same_head else list(labels)
     _prepare_config(config, kept, dropout)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model, loaded = AutoModelForSequenceClassification.from_pretrained(
         base_model,
         config=config,
         dtype=torch.float32,
@@ -153,13 +172,52 @@ def _load_base_model(
         local_files_only=True,
         trust_remote_code=False,
         ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
+    new = _new_weights(model, loaded)
     if not classifier:
-        return model, kept, [f"added a head for {len(kept)} labels to {type(model).__name__}"]
+        return model, kept, [f"added a head for {len(kept)} labels to {type(model).__name__}", *new]
     if same_head:
-        return model, kept, [f"kept the head of {type(model).__name__}, which has the same {len(kept)} labels"]
+        return model, kept, [f"kept the head of {type(model).__name__}, which has the same {len(kept)} labels", *new]
     _renew_head(model)
-    return model, kept, [f"replaced the head, made for {_some(known)}, by a new one for {_some(kept)}"]
+    return model, kept, [f"replaced the head, made for {_some(known)}, by a new one for {_some(kept)}", *new]
+
+
+def _new_weights(model: Any, loaded: Mapping[str, Any]) -> list[str]:
+    """Looks at what of the encoder was not among the base model's weights; transformers fills it in at random.
+
+    Args:
+        model: The model.
+        loaded: transformers' `loading_info`.
+
+    Returns:
+        A note, where some of it was filled in, as a masked language model's missing pooler is.
+
+    Raises:
+        InputError: A weight has another shape than the configuration says, or most of the encoder is not there: what
+            would be fine-tuned is not the base model.
+    """
+    encoder = {
+        name: weights.numel()
+        for name, weights in model.named_parameters()
+        if name.startswith(f"{model.base_model_prefix}.")
+    }
+    remedy = "Give the folder that save_pretrained wrote for this model, with its own config.json."
+    for name, found, wanted in sorted(loaded["mismatched_keys"]):
+        if name in encoder:
+            raise InputError(
+                f"The base model's {name} has the shape {tuple(found)}, and its config.json asks for {tuple(wanted)}.",
+                remedy,
+            )
+    missing = sorted(encoder.keys() & loaded["missing_keys"])
+    if not missing:
+        return []
+    if sum(encoder[name] for name in missing) > sum(encoder.values()) / 2:
+        raise InputError(
+            f"The base model lacks {len(missing)} of the {len(encoder)} weights of its encoder, such as {missing[0]}.",
+            remedy,
+        )
+    return [f"the base model lacks {_some(missing, 'weights')}, which start at random"]
 
 
 def _renew_head(model: Any) -> None:
@@ -194,6 +252,6 @@ def _choose_masking(tokenizer: Any, share: float) -> Masking | None:
     return Masking(share, token, tuple(tokenizer.all_special_ids))
 
 
-def _some(labels: Sequence[str]) -> str:
-    names = ", ".join(map(repr, labels[:5]))
-    return f"{len(labels)} labels ({names}, ...)" if len(labels) > 5 else f"the labels {names}"
+def _some(names: Sequence[str], what: str = "labels") -> str:
+    shown = ", ".join(map(repr, names[:5]))
+    return f"{len(names)} {what} ({shown}, ...)" if len(names) > 5 else f"the {what} {shown}"

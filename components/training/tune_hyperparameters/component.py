@@ -46,6 +46,7 @@ def tune_hyperparameters(
     """
     import posixpath
 
+    from components.storage import job_folder
     from components.training.tune_hyperparameters.tune import tune
 
     # A browser and Cloud Storage tell a page by its name; without the ending they show its source.
@@ -61,9 +62,8 @@ def tune_hyperparameters(
         space=space,
         hyperparameters=hyperparameters,
         model_config=model_config,
-        # <job>/<step>/best_hyperparameters: of the two only the job's folder is sure to be the same for each attempt.
         checkpoint_uri=checkpoint_uri
-        or posixpath.join(posixpath.dirname(posixpath.dirname(best_hyperparameters.uri)), "checkpoints"),
+        or posixpath.join(job_folder(best_hyperparameters.uri, best_hyperparameters.path), "checkpoints"),
         timeout_minutes=int(timeout_minutes),
     )
     metrics.metadata.update(result.metrics)

@@ -13,7 +13,7 @@ import torch
 from optuna.trial import TrialState
 
 from components.errors import InputError
-from components.storage import move_into_place
+from components.storage import write_texts
 from components.training.finetune_classifier.data import count_labels
 from components.training.finetune_classifier.finetune import finetune
 from components.training.finetune_classifier.labels import check_labels
@@ -103,11 +103,7 @@ def tune(
         result = _summarise(study, fixed)
         metric = parse_hyperparameters(fixed).metric
         page = build_page(Searched(study, searched, fixed, metric, trials))
-        contents = {best_path: _json(result.best), metrics_path: _json(result.metrics), report_path: page.render()}
-        for number, content in enumerate(contents.values()):
-            (Path(folder) / f"output-{number}").write_text(content, encoding="utf-8")
-        for number, target in enumerate(contents):
-            move_into_place(Path(folder) / f"output-{number}", Path(target))
+        write_texts({best_path: _json(result.best), metrics_path: _json(result.metrics), report_path: page.render()})
     print(f"tune_hyperparameters: the best are {json.dumps(result.best)}", flush=True)
     return result
 

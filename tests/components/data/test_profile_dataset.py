@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kfp import dsl
 
+from components.data.hashing import normalize_text
 from components.data.profile_dataset.columns import DistinctCount, kind_of
 from components.data.profile_dataset.component import profile_dataset
 from components.data.profile_dataset.lengths import LengthCounts
 from components.data.profile_dataset.profile import describe, profile
 from components.data.profile_dataset.words import Vocabulary, compare, split_words, thin
-from components.data.split_dataset.assign import normalize_text
 from components.data.statistics import read_statistics
 from components.datasets import DatasetWriter, read_schema
 from components.errors import InputError

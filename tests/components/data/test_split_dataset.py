@@ -15,7 +15,8 @@ from kfp import dsl
 from scipy.stats import chi2_contingency
 
 import components.data.split_dataset.split as split_module
-from components.data.split_dataset.assign import SPLITS, Bounds, hash_keys, normalize_text
+from components.data.hashing import hash_keys, normalize_text
+from components.data.split_dataset.assign import SPLITS, Bounds
 from components.data.split_dataset.balance import MOST_LABELS, measure_balance
 from components.data.split_dataset.component import split_dataset
 from components.data.split_dataset.split import split
@@ -285,6 +286,13 @@ def test_rows_without_a_label_are_left_out_when_asked_and_move_nothing(tmp_path)
     assert any("100 rows have no label and are in no split" in warning for warning in result.warnings)
 
 
+def test_rows_without_any_label_are_refused_where_labels_are_required(tmp_path):
+    dataset = write(tmp_path / "d", numbered(10, labels=(None,)))
+    with pytest.raises(InputError, match="No row has a label: 10 rows have none.*label_column"):
+        run(tmp_path, dataset, require_labels=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30), st.integers(1, 30)), min_size=2, max_size=6))
 def test_the_balance_is_what_scipy_says(counts):
     table = np.array(counts)
@@ -320,6 +328,16 @@ def test_labels_that_go_with_the_groups_are_said_to_differ(tmp_path):
     assert result.metrics["label_p_value"] < 1e-6 and result.metrics["largest_label_deviation"] == 0.5
     assert any("differ by more than chance" in warning for warning in result.warnings)
     assert any("of the rows instead of" in warning for warning in result.warnings)
+
+
+def test_why_a_share_is_another_one_than_was_asked_for(tmp_path):
+    few = run(tmp_path, write(tmp_path / "few", numbered(12)))
+    assert any("instead of 0.800: hashes divide so few texts unevenly." in warning for warning in few.warnings)
+    rows = [(f"r{number}", "the same" if number < 9 else f"text {number}", "a") for number in range(12)]
+    one = run(tmp_path, write(tmp_path / "one", rows))
+    assert any(
+        "the 4 different texts are divided, not the rows, and one of them has 9 rows." in w for w in one.warnings
+    )
 
 
 def test_a_label_column_of_free_text_stays_bounded(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from components.training.finetune_classifier.checkpoints import CheckpointStore
 from tests.components.training.training_runs import FAST, train, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,10 +43,12 @@ finetune(f"{folder}/train", f"{folder}/validation", f"{folder}/base", output,
 """
 
 
-@pytest.mark.parametrize(("where", "resumed"), [("step 15", 12), ("upload", 6)])
-def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys, where, resumed):
+# An epoch has 6 steps: killed in the third epoch, in an upload, and after a checkpoint in the middle of an epoch.
+@pytest.mark.parametrize(("where", "resumed", "per_epoch"), [("step 15", 12, 1), ("upload", 6, 1), ("step 10", 9, 2)])
+def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys, where, resumed, per_epoch):
     # Dropout, masking and the best checkpoint before the end: everything that has a state.
     settings = {**FAST, "epochs": 4, "dropout": 0.2, "token_masking": 0.2, "learning_rate": 1e-2}
+    settings["evaluations_per_epoch"] = per_epoch
     uri, killed = tmp_path / "checkpoints", tmp_path / "killed"
     command = [sys.executable, "-c", KILLED, str(data), str(killed), str(uri), repr(settings), where]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
@@ -56,7 +59,7 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path, capsys, where, resume
     result = train(data, killed, checkpoint_uri=str(uri), **settings)
     assert f"resumes after step {resumed}" in capsys.readouterr().out
     assert result.metadata["resumed_after_step"] == resumed
-    assert result.evaluations == expected.evaluations and len(result.evaluations) == 4
+    assert result.evaluations == expected.evaluations and len(result.evaluations) == 4 * per_epoch
     for name in ("steps", "epochs", "best_step", "train_loss"):
         assert result.metrics[name] == pytest.approx(expected.metrics[name], rel=1e-9)
     assert weights(killed) == weights(tmp_path / "expected")
@@ -97,6 +100,15 @@ def test_a_broken_checkpoint_is_passed_over(data, tmp_path, capsys):
     assert second.metadata["resumed_after_step"] == 12
     assert second.evaluations == first.evaluations
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+@pytest.mark.parametrize("manifest", ['["optimizer.pt"]', '{"../secret": {}}', '{"a/b": {}}', "{"])
+def test_a_manifest_names_files_of_its_own_folder_only(tmp_path, manifest):
+    (tmp_path / "kept" / "checkpoint-6").mkdir(parents=True)
+    (tmp_path / "kept" / "secret").write_text("secret")
+    (tmp_path / "kept" / "checkpoint-6" / "manifest.json").write_text(manifest)
+    assert not CheckpointStore(str(tmp_path / "kept")).fetch(6, tmp_path / "here")
+    assert not [path for path in (tmp_path / "here").rglob("*") if path.is_file()]
 
 
 def test_two_checkpoints_and_the_best_are_kept_and_the_jobs_own_are_removed(data, tmp_path):

@@ -12,6 +12,7 @@ from transformers import BertForSequenceClassification
 from components.errors import InputError
 from components.models import inspect_model
 from components.training.finetune_classifier import callbacks
+from components.training.finetune_classifier import train as training
 from components.training.finetune_classifier.component import finetune_classifier
 from components.training.finetune_classifier.finetune import finetune
 from components.training.hyperparameters import parse_hyperparameters
@@ -127,6 +128,23 @@ def test_a_single_row_that_does_not_fit_is_an_error_that_says_what_to_do(data, t
     assert not (tmp_path / "model").exists()
 
 
+def test_a_small_model_on_a_cpu_trains_in_one_thread(data, tmp_path, monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("on a GPU the processor has little to do")
+    seen = []
+    given = {"epochs": 1, "on_evaluation": lambda *_: seen.append(torch.get_num_threads())}
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    torch.set_num_threads(3)
+    train(data, tmp_path / "small", **given)
+    assert torch.get_num_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    train(data, tmp_path / "told", **given)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(training, "ONE_THREAD_WEIGHTS", 0)
+    train(data, tmp_path / "large", **given)
+    assert seen == [1, 3, 3]
+
+
 def test_what_the_listener_raises_comes_out_unchanged(data, tmp_path):
     class Pruned(Exception):
         pass
@@ -158,6 +176,7 @@ def test_data_that_cannot_be_trained_with_is_refused(data, tmp_path, capsys):
         ((rows, []), "nothing in the validation Dataset.*no rows"),
         (([("text", None)] * 3, rows), "its 3 rows have no label"),
         (([("text", "good")] * 3, rows), "All training rows have the label 'good'"),
+        (([("text", f"a title {number}") for number in range(10_001)], rows), "more than 10,000 labels"),
     ]:
         with pytest.raises(InputError, match=told):
             attempt(*wrong)

@@ -1,15 +1,17 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from components.errors import InputError
+from components.inference.engine import TextClassifier
 from components.models import inspect_model, write_absent
 from components.training.finetune_classifier.model import make_starting_model
 from components.training.hyperparameters import Hyperparameters
@@ -72,6 +74,34 @@ def test_an_encoder_gets_a_head(base, tmp_path):
     assert inspect_model(tmp_path / "start", "it").labels == ["a", "b", "c"]
     # In fp32, whatever it was saved in: an optimizer's small steps are lost in bf16.
     assert {tensor.dtype for tensor in weights(tmp_path / "start").values()} == {torch.float32}
+
+
+def test_a_base_model_of_other_weights_than_it_says_is_refused(base, tmp_path):
+    def broken(name, change):
+        folder = shutil.copytree(base, tmp_path / name)
+        tensors = load_file(folder / "model.safetensors")
+        save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
+        return folder
+
+    # Otherwise transformers starts what does not fit at random, and nobody hears of it.
+    renamed = broken("renamed", lambda all_: {f"old.{name}": tensor for name, tensor in all_.items()})
+    with pytest.raises(InputError, match="lacks 2. of the 2. weights of its encoder, such as bert"):
+        start(renamed, tmp_path / "start")
+    words = "bert.embeddings.word_embeddings.weight"
+    cut = broken("cut", lambda all_: {**all_, words: all_[words][:-1].clone()})
+    with pytest.raises(InputError, match=f"{words} has the shape"):
+        start(cut, tmp_path / "start")
+    assert not (tmp_path / "start").exists()
+    without = broken("without", lambda all_: {name: one for name, one in all_.items() if "pooler" not in name})
+    notes = start(without, tmp_path / "start").notes
+    assert "lacks the weights 'bert.pooler.dense.bias', 'bert.pooler.dense.weight', which start at random" in notes[-1]
+
+
+def test_a_shorter_max_length_goes_with_the_model(base, tmp_path):
+    assert start(base, tmp_path / "short", max_length=12).max_length == 12
+    assert TextClassifier(tmp_path / "short").max_length == 12
+    assert start(base, tmp_path / "whole").max_length == 128
+    assert TextClassifier(tmp_path / "whole").max_length == 128
 
 
 def test_dropout_is_set_everywhere_or_left_alone(base, tmp_path):
@@ -145,6 +175,15 @@ def test_a_wrong_configuration_is_refused_in_a_sentence(absent, tmp_path, config
 def test_what_cannot_be_trained_with_is_refused(base, tmp_path):
     with pytest.raises(InputError, match="Give model_config only where"):
         start(base, tmp_path / "start", config=SMALL)
+    image = tmp_path / "image"
+    image.mkdir()
+    (image / "container.json").write_text('{"labels": ["bad", "good"]}')
+    with pytest.raises(InputError, match="one of a training image"):
+        start(image, tmp_path / "start")
+    vision = shutil.copytree(base, tmp_path / "vision")
+    (vision / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(InputError, match="'vit', which transformers has no text classifier of"):
+        start(vision, tmp_path / "start")
     with pytest.raises(InputError, match="Give more than 2"):
         start(base, tmp_path / "start", max_length=2)
     without = tmp_path / "without"

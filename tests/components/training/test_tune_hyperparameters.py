@@ -391,3 +391,24 @@ def test_the_component_runs(data, tmp_path):
 
 def test_the_example_of_the_readme_compiles():
     assert "comp-tune-hyperparameters" in readme_pipeline("tune_hyperparameters").pipeline_spec.components
+
+
+def test_trials_are_kept_where_a_retry_finds_them_also_in_a_store_unknown_here(tmp_path, monkeypatch):
+    """kfp on Kubernetes gives `minio://` URIs and mounts them; only the path can be written."""
+    from components.training.tune_hyperparameters import component, tune
+
+    class Stop(Exception):
+        pass
+
+    def stop(*paths, checkpoint_uri, **rest):
+        raise Stop(checkpoint_uri)
+
+    monkeypatch.setattr(tune, "tune", stop)
+    names = ("train", "validation", "base_model", "best_hyperparameters", "metrics", "report")
+    artifacts = {name: dsl.Artifact(uri=f"minio://bucket/job/step/{name}") for name in names}
+    with pytest.raises(Stop, match="^/minio/bucket/job/checkpoints$"):
+        component.tune_hyperparameters.python_func(**artifacts)
+    for artifact in artifacts.values():
+        artifact.uri = artifact.uri.replace("minio", "gs")
+    with pytest.raises(Stop, match="^gs://bucket/job/checkpoints$"):
+        component.tune_hyperparameters.python_func(**artifacts)
