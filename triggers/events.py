@@ -12,7 +12,7 @@ from typing import Any
 
 from cloudevents.http import CloudEvent
 
-from triggers import job, request, submit
+from triggers import job, request, strict_json, submit
 from triggers.dead_letter import set_aside
 from triggers.envelope import MESSAGE_TYPE
 from triggers.errors import PermanentError
@@ -23,7 +23,7 @@ from triggers.submit import Submitted
 
 OBJECT_TYPE = "google.cloud.storage.object.v1.finalized"
 # In base64, what is longer cannot be a request.
-_MAX_ENCODED = (request.MAX_BYTES + 2) // 3 * 4
+_MAX_ENCODED = (strict_json.MAX_BYTES + 2) // 3 * 4
 
 Asked = tuple[RunRequest, Origin] | None
 Attributes = dict[str, Any]
@@ -98,7 +98,7 @@ def _ask_of_message(event: CloudEvent, message: dict[str, Any], attributes: Attr
     if len(encoded) > _MAX_ENCODED:
         raise PermanentError(
             f"The message is {len(encoded) * 3 // 4} bytes long.",
-            f"A run request has at most {request.MAX_BYTES}: pass a URI, not the content.",
+            f"A run request has at most {strict_json.MAX_BYTES}: pass a URI, not the content.",
         )
     try:
         data = base64.b64decode(encoded, validate=True)
@@ -123,9 +123,9 @@ def _ask_of_object(event: CloudEvent, data: dict[str, Any], about: dict[str, Any
 
 
 def _origin(event: CloudEvent, published: str, attributes: Attributes, key: str = "") -> Origin:
-    identity = [str(event["source"]), str(event["id"])]
-    request.check_json(identity)
-    return Origin(*identity, published, key, trace_id(*_carriers(event, attributes)))
+    source, event_id = str(event["source"]), str(event["id"])
+    strict_json.check_json([source, event_id])
+    return Origin(source, event_id, published, key, trace_id(*_carriers(event, attributes)))
 
 
 def _check_type(event: CloudEvent, expected: str) -> None:

@@ -19,7 +19,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from triggers.errors import PermanentError
-from triggers.request import RunRequest, check_json, from_document
+from triggers.request import RunRequest, from_document
+from triggers.strict_json import check_json
 
 VERSION = 1
 PLACEHOLDERS = {

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.triggers.conftest import ROOT, push_body
 from triggers import pubsub
 from triggers.dead_letter import MAX_ATTRIBUTES, MAX_NAME_BYTES, MAX_VALUE_BYTES
-from triggers.request import MAX_BYTES, Origin, parse
+from triggers.request import Origin, parse
+from triggers.strict_json import MAX_BYTES
 
 SECRET = "hunter2-in-the-environment"  # noqa: S105
 VALID = {"version": 1, "pipeline": "two_steps", "parameters": {"count": 3}}

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from triggers.errors import PermanentError
 from triggers.request import (
-    MAX_BYTES,
-    MAX_DEPTH,
     Origin,
     RunRequest,
     fill_run_key,
@@ -19,6 +17,7 @@ from triggers.request import (
     key,
     parse,
 )
+from triggers.strict_json import MAX_BYTES, MAX_DEPTH
 
 ORIGIN = Origin("//pubsub.googleapis.com/projects/p/topics/t", "7", "2026-01-31T05:06:07.123456789Z")
 JSON = st.recursive(
