@@ -1,6 +1,5 @@
 """Serves the local Vertex AI Pipelines service: `python -m emulator --port 8085`."""
 
-import ipaddress
 import logging
 import signal
 import socket
@@ -15,6 +14,7 @@ from rich.console import Console
 from components.errors import InputError
 from emulator.faults import FaultInjection, Faults, Http, read_faults_file
 from emulator.jobs import JobStore
+from emulator.local_only import LocalOnly, is_loopback
 from emulator.server import create_app
 
 
@@ -27,7 +27,7 @@ class _Server(uvicorn.Server):
 
 
 def main(
-    port: Annotated[int, typer.Option(help="The port; 0 lets the system choose one.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 lets the system choose one.")],
     host: Annotated[str, typer.Option(help="The address; loopback unless --allow-remote is given.")] = "127.0.0.1",
     folder: Annotated[Path, typer.Option(help="Where jobs are kept.")] = Path("out/emulator"),
     max_running: Annotated[int, typer.Option(min=0, help="How many jobs run at once; 0 runs none, they all wait.")] = 2,
@@ -35,7 +35,7 @@ def main(
     allow_remote: Annotated[bool, typer.Option(help="Bind an address that other machines reach.")] = False,
 ) -> None:
     """Serves PipelineJobs as Vertex AI does, and runs them on this machine. Whoever reaches the port runs code here."""
-    if not allow_remote and not _is_loopback(host):
+    if not allow_remote and not is_loopback(host):
         raise typer.BadParameter(f"{host} is reached from other machines, who could run code here: add --allow-remote.")
     try:
         injected = read_faults_file(faults) if faults else Faults(faults=[])
@@ -54,16 +54,9 @@ def main(
     except (OSError, RuntimeError) as error:
         raise SystemExit(f"The emulator cannot start on {host}:{port}: {error}") from error
     # A client that keeps its connection open must not hold the stop up.
-    app = FaultInjection(create_app(store), injected)
+    app = LocalOnly(FaultInjection(create_app(store), injected), allow_remote)
     config = uvicorn.Config(app, http=Http, log_level="warning", timeout_graceful_shutdown=2)
     _Server(config).run(sockets=[listener])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from components.image import COMPONENT_IMAGE
+from components.image import COMPONENT_IMAGE, TRAINING_IMAGE
 from emulator.children import MARK
 from emulator.engines import CONTAINERS, Engine, Mount, find_image
 from emulator.steps import run_step
@@ -58,6 +58,11 @@ def check_container(task: str, container: dict[str, Any]) -> InputError | None:
         return InputError(
             f"The task {task} names no command, and the image {image} has no program of its own.",
             "Give the container a command.",
+        )
+    if image == TRAINING_IMAGE:
+        return InputError(
+            f"The task {task} trains in an image that the run names, and it still carries the placeholder {image}.",
+            "Submit it through the trigger or pipelines.run, with the parameter training_image.",
         )
     if find_image(image):
         return None
