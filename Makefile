@@ -1,9 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format compile bundle clean
+.PHONY: help setup demo test lint format compile bundle images test-images clean
 PYTHON_IN_VENV := .venv/bin/python
 
 help:  ## Show this screen
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup:  ## Make .venv with the pinned dependencies (the other targets do it when needed)
 	@scripts/set_up.sh
@@ -30,6 +30,12 @@ compile: setup  ## Compile the pipelines to compiled/*.json
 
 bundle: setup  ## Write what is deployed as the Cloud Run function to bundle/
 	@$(PYTHON_IN_VENV) -m triggers.bundle --output bundle
+
+images: setup  ## Build the images that steps run in, with docker, podman or buildah (BUILD_ARGS: its options)
+	@$(PYTHON_IN_VENV) -m images.build $(IMAGES)
+
+test-images: setup  ## Build the CPU image, and run compiled steps in it without a network
+	@images/test.sh
 
 clean:  ## Delete what the other targets made, but .venv
 	@rm -rf out bundle build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,6 +21,8 @@ TOKENIZER_VOCABULARIES = (
     "spm.model",
     "tokenizer.model",
 )
+# What a training image of the user's own wrote, and only that image reads: its labels, and files of any format.
+CONTAINER_MODEL, CONTAINER_ARCHITECTURE = "container.json", "container"
 # Names, not endings: a training folder also holds optimizer states, checkpoints and other people's pickles.
 MODEL_FILES = (
     CONFIG,
@@ -33,6 +35,8 @@ MODEL_FILES = (
     "added_tokens.json",
     "merges.txt",
     "bpe.codes",
+    CONTAINER_MODEL,
+    "container-*",
 )
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 CLASSIFIER = "ForSequenceClassification"
@@ -109,6 +113,8 @@ def check_names(names: list[str], reference: str) -> None:
     Raises:
         InputError: The configuration, the weights or the tokenizer is missing, or the weights are pickled.
     """
+    if CONTAINER_MODEL in names:
+        return
     if CONFIG not in names:
         raise InputError(f"There is no config.json in {reference!r}.", "Give a folder that save_pretrained wrote.")
     if WEIGHTS not in names and WEIGHTS_INDEX not in names:
@@ -138,6 +144,13 @@ def inspect_model(folder: Path, reference: str, any_architecture: bool = False) 
     """
     names = [path.name for path in folder.iterdir() if path.is_file()]
     check_names(names, reference)
+    if CONTAINER_MODEL in names:
+        if not any_architecture:
+            raise InputError(
+                f"{reference!r} is the model of a training image, and only that image can classify with it.",
+                "Use predict_in_container with that image.",
+            )
+        return ModelFacts(CONTAINER_ARCHITECTURE, _container_labels(folder, reference), 0, digest_of_model(folder))
     config = _read_json(folder / CONFIG, reference)
     architecture = _architecture(config, reference, any_architecture)
     labels = read_labels(config, reference) if architecture.endswith(CLASSIFIER) else []
@@ -148,6 +161,34 @@ def inspect_model(folder: Path, reference: str, any_architecture: bool = False) 
                 "Take a model whose architecture is part of transformers.",
             )
     return ModelFacts(architecture, labels, _count_parameters(folder, reference), digest_of_model(folder))
+
+
+def labels_of_model(folder: Path) -> list[str]:
+    """Returns the labels of a classifier: of a Model, or of what a training image wrote.
+
+    Raises:
+        InputError: It is neither.
+    """
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if CONTAINER_MODEL in names:
+        return _container_labels(folder, str(folder))
+    if CONFIG not in names:
+        raise InputError(
+            f"There is neither {CONTAINER_MODEL} nor {CONFIG} in the model.",
+            f"A training program writes {CONTAINER_MODEL} and files container-*, or a folder of save_pretrained.",
+        )
+    return read_labels(_read_json(folder / CONFIG, str(folder)), str(folder))
+
+
+def _container_labels(folder: Path, reference: str) -> list[str]:
+    labels = _read_json(folder / CONTAINER_MODEL, reference).get("labels")
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+        raise InputError(
+            f"{CONTAINER_MODEL} of {reference!r} has no list of labels.", 'Write {"labels": ["first", "second"]}.'
+        )
+    if len(set(labels)) != len(labels):
+        raise InputError(f"{CONTAINER_MODEL} of {reference!r} names a label twice.", "Name each label once.")
+    return labels
 
 
 def digest_of_model(folder: Path) -> str:

@@ -21,6 +21,7 @@ class Progress:
         stream: Where it is said; standard output by default.
         every: The least seconds between two lines of a log.
         clock: Returns seconds that only grow.
+        details: Returns what else a line says, such as `2,315 tokens/s`.
     """
 
     def __init__(
@@ -31,11 +32,12 @@ class Progress:
         stream: TextIO | None = None,
         every: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        details: Callable[[], str] | None = None,
     ):
         self.total, self.label, self.unit = total, label, unit
         self.done = 0
         self._stream = stream or sys.stdout
-        self._every, self._clock = every, clock
+        self._every, self._clock, self._details = every, clock, details
         self._bar = None
 
     def __enter__(self) -> Self:
@@ -54,10 +56,12 @@ class Progress:
         """Counts what was done since the last call."""
         self.done += count
         if self._bar is not None:
+            if self._details:
+                self._bar.set_postfix_str(self._details(), refresh=False)
             self._bar.update(count)
         elif self.done < self.total and self._clock() - self._said >= self._every:
             left = self.elapsed * (self.total - self.done) / self.done if self.done else None
-            self._say(self._state() + (f", {format_duration(left)} left" if left is not None else ""))
+            self._say(self._state() + (f", {format_duration(left)} left" if left is not None else "") + self._more())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,7 +69,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
         else:
-            self._say(f"{'stopped at ' if kind else ''}{self._state()}, {format_duration(self.elapsed)}")
+            self._say(f"{'stopped at ' if kind else ''}{self._state()}, {format_duration(self.elapsed)}{self._more()}")
 
     @property
     def elapsed(self) -> float:
@@ -80,6 +84,9 @@ class Progress:
     def _state(self) -> str:
         percent = 100 * self.done // self.total if self.total else 100
         return f"{self.done:,} of {self.total:,} {self.unit} ({percent} %), {self.speed:,.0f} {self.unit}/s"
+
+    def _more(self) -> str:
+        return f", {self._details()}" if self._details else ""
 
     def _say(self, text: str) -> None:
         self._said = self._clock()

@@ -36,6 +36,8 @@ def no_settings_from_the_shell(monkeypatch):
         "PIPELINE_SERVICE_ACCOUNT",
         "PIPELINE_TOPIC",
         "COMPONENT_IMAGE",
+        "TRAINING_IMAGES",
+        "CONTAINER_NETWORK",
         "COMPILED_FOLDER",
         "DEAD_LETTER_TOPIC",
         "AIPLATFORM_EMULATOR_HOST",

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
+from kfp.dsl import container_component_class
 
 import components
-from components.image import COMPONENT_IMAGE
+from components.image import COMPONENT_IMAGE, TRAINING_IMAGE
 
 FOLDER = Path(components.__file__).parent
 NAMES = sorted(components.CATALOGUE)
@@ -17,6 +18,12 @@ NAMES = sorted(components.CATALOGUE)
 
 def folder_of(name):
     return FOLDER / components.CATALOGUE[name] / name
+
+
+def function_of(name):
+    component = getattr(components, name)
+    is_container = isinstance(component, container_component_class.ContainerComponent)
+    return component.pipeline_func if is_container else component.python_func
 
 
 def spec_of(name):
@@ -41,7 +48,7 @@ def test_an_unknown_name_says_what_there_is():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_starts_without_pip_in_the_constant_image(name):
     (executor,) = spec_of(name)["deploymentSpec"]["executors"].values()
-    assert executor["container"]["image"] == COMPONENT_IMAGE
+    assert executor["container"]["image"] in (COMPONENT_IMAGE, TRAINING_IMAGE)
     assert "pip" not in json.dumps(executor["container"]["command"][:3])
 
 
@@ -55,8 +62,8 @@ def test_a_declaration_imports_only_kfp_and_the_image_at_its_top(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_is_described(name):
-    docstring = getattr(components, name).python_func.__doc__
-    for parameter in getattr(components, name).python_func.__annotations__:
+    docstring = function_of(name).__doc__
+    for parameter in function_of(name).__annotations__:
         if parameter != "return":
             assert re.search(rf"^\s+{parameter}: \S", docstring, re.MULTILINE), f"{name}: {parameter}"
 

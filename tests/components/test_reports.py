@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.charts import bar_chart, compact_number, draw_svg, histogram_chart, short_name
-from components.reports import Cell, Chart, Column, Page, Table, Tile, unique_names
+from components.reports import Cell, Chart, Column, Page, Table, Tile, shorten, unique_names
 
 NASTY = "<script>alert(1)</script> & $x_1$ \"'"
 
@@ -69,3 +69,10 @@ def test_numbers_and_names_are_short_in_plots():
     written = [compact_number(value) for value in (0.25, 950, 12_000, 30_000_000, 3.0)]
     assert written == ["0.25", "950", "12k", "30M", "3"]
     assert short_name("abcdef", 4) == "abc…" and short_name("漢字漢字", 5) == "漢字…"
+
+
+@given(st.text(max_size=30), st.integers(1, 20))
+def test_a_shortened_text_is_its_beginning(text, characters):
+    short = shorten(text, characters)
+    assert len(short) <= characters
+    assert short == text or (len(text) > characters and short[-1] == "…" and text.startswith(short[:-1]))

@@ -1,7 +1,15 @@
 import pytest
 
 from components.errors import InputError
-from components.storage import digest_of, download_folder, filesystem, list_files, move_into_place
+from components.storage import (
+    digest_of,
+    download_folder,
+    filesystem,
+    job_folder,
+    list_files,
+    move_into_place,
+    write_texts,
+)
 
 
 @pytest.fixture(params=["local", "gs"])
@@ -93,3 +101,25 @@ def test_moving_replaces_an_earlier_folder(tmp_path):
         (tmp_path / name / f"{name}.txt").touch()
     move_into_place(tmp_path / "new", tmp_path / "old")
     assert [file.name for file in (tmp_path / "old").iterdir()] == ["new.txt"]
+
+
+def test_texts_are_written_all_or_none(tmp_path):
+    (tmp_path / "one").write_text("old")
+    with pytest.raises(TypeError):
+        write_texts({tmp_path / "one": "new", tmp_path / "two": None})
+    assert (tmp_path / "one").read_text() == "old" and not (tmp_path / "two").exists()
+    write_texts({tmp_path / "one": "ação \udc80", str(tmp_path / "sub" / "two"): "new"})
+    assert (tmp_path / "one").read_text(encoding="utf-8") == "ação \\udc80"
+    assert (tmp_path / "sub" / "two").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("uri", "path", "expected"),
+    [
+        ("gs://bucket/root/job/step/model", "/gcs/bucket/root/job/step/model", "gs://bucket/root/job"),
+        ("/runs/job/step/model", "/runs/job/step/model", "/runs/job"),
+        ("minio://bucket/job/step/model", "/minio/bucket/job/step/model", "/minio/bucket/job"),
+    ],
+)
+def test_the_folder_of_a_job_is_one_that_can_be_written(uri, path, expected):
+    assert job_folder(uri, path) == expected

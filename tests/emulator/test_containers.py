@@ -15,10 +15,10 @@ from emulator.containers import is_own_image
 from emulator.engines import CONTAINERS, Engine, Mount
 from emulator.records import LOG_FILE, JobRecord
 from emulator.runner import run_job, start_process
+from tests.container_images import build_c_program, need_engine
 from tests.emulator.conftest import Service
 from tests.emulator.samples import make_data, show, spec_of
 from tests.emulator.test_runner import wait_until
-from tests.container_images import build_c_program, need_engine
 
 IMAGE = "localhost/kfp-transformers-test-program:1"
 # Copies a file and counts its bytes; tells of its surroundings; fails, or waits, when it is asked to.
@@ -32,6 +32,7 @@ PROGRAM = r"""
 int main(int argc, char **argv) {
     const char *mode = argv[1], *in = argv[2], *out = argv[3], *count = argv[4], *failure = argv[5];
     setvbuf(stdout, NULL, _IONBF, 0);
+    if (!strcmp(mode, "exit")) { fprintf(stderr, "out of rows\n"); return 4; }
     printf("word=%s home=%s host-file=%d\n", getenv("WORD"), getenv("HOME"), access(argv[6], F_OK) == 0);
     if (!strcmp(mode, "fail")) {
         FILE *why = fopen(failure, "w");
@@ -39,7 +40,6 @@ int main(int argc, char **argv) {
         fclose(why);
         return 3;
     }
-    if (!strcmp(mode, "exit")) { fprintf(stderr, "out of rows\n"); return 4; }
     if (!strcmp(mode, "silent")) return 0;
     if (!strcmp(mode, "wait")) { printf("waiting\n"); sleep(600); }
     if (!strcmp(mode, "call")) {

@@ -1,20 +1,21 @@
 """Writes what a model thinks of every text of a Dataset."""
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from components.datasets import ID, TEXT, DatasetWriter, count_rows, metadata_of, parse_shard, read_batches, read_schema
+from components.datasets import ID, DatasetWriter, count_rows, metadata_of, parse_shard, read_schema
 from components.errors import InputError
 from components.inference.engine import TextClassifier
+from components.inference.rows import COMPILED_ROWS, SAVE_EVERY_SECONDS, RowAnswers, open_state, opened
+from components.inference.settings import EngineSettings
 from components.models import digest_of_model, refuse_absent
-from components.progress import Progress
 
 PREDICTION, SCORE, PROBABILITIES = "prediction", "score", "probabilities"
-# Rows that are sorted by length together: enough to fill batches with texts of nearly one length.
-WINDOW_ROWS = 4096
 
 
 def classify(
@@ -22,9 +23,16 @@ def classify(
     model: str | Path,
     predictions: str | Path,
     shard: str = "",
-    batch_size: int = 32,
+    batch_size: int = 0,
     max_length: int = 0,
     include_probabilities: bool = False,
+    backend: str = "auto",
+    precision: str = "auto",
+    tolerance: float = 0.02,
+    device: str = "",
+    checkpoint_uri: str = "",
+    job_folder: str = "",
+    checkpoint_seconds: float = SAVE_EVERY_SECONDS,
     dataset_digest: str = "",
     model_digest: str = "",
 ) -> dict[str, Any]:
@@ -35,9 +43,17 @@ def classify(
         model: The Model's folder.
         predictions: The folder that the Predictions become.
         shard: The rows to classify, `"start:stop"`; `""` classifies all.
-        batch_size: The most rows that go through the model at once.
+        batch_size: The most rows that go through the model at once; 0 leaves it to the device.
         max_length: The most tokens of a text that are read; 0 reads as many as the model can.
         include_probabilities: Whether the probability of every label is kept.
+        backend: `auto`, `torch` or `openvino`; see `EngineSettings`.
+        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`; see `EngineSettings`.
+        tolerance: With int8, the largest share of checked rows whose label may differ from fp32's.
+        device: A torch device, or several with commas between them; "" takes all GPUs, or the CPU where there is none.
+        checkpoint_uri: A folder or `gs://` prefix for the answers so far, which another run with the same model, data
+            and settings goes on from. They are removed when all rows are classified.
+        job_folder: Where they are kept without a checkpoint_uri; "" for nowhere.
+        checkpoint_seconds: The least seconds between two times that they are kept.
         dataset_digest: The Dataset's digest, where it is known.
         model_digest: The Model's digest; it is computed where it is not known.
 
@@ -46,30 +62,35 @@ def classify(
 
     Raises:
         InputError: The Dataset already has predictions, a setting is wrong, there is no model, it does not choose one
-            label, or its answer is no number.
+            label, its answer is no number, or a precision's answers are too far from those of fp32.
     """
     refuse_absent(model, "Give a model that exists, or leave this step out while there is none.")
     rows = count_rows(dataset)
     start, stop = parse_shard(shard, rows)
     schema = predictions_schema(read_schema(dataset), include_probabilities)
-    classifier = TextClassifier(model, batch_size, max_length)
-    with Progress(stop - start, "classify_text") as progress, DatasetWriter(predictions, schema) as writer:
-        for batch in read_batches(dataset, batch_rows=WINDOW_ROWS, start=start, stop=stop):
-            answers = classifier.classify(batch.column(TEXT).to_pylist())
-            check_finite(answers, batch.column(ID), classifier.precision)
-            writer.write(add_predictions(batch, answers, classifier.labels, schema))
-            progress.update(batch.num_rows)
-        speed = progress.speed
+    model_digest = model_digest or digest_of_model(Path(model))
+    settings = EngineSettings(
+        batch_size, max_length, backend, precision, tolerance, compiled=stop - start >= COMPILED_ROWS
+    )
+    facts = {"model": model_digest, "rows": [start, stop], "settings": asdict(settings)}
+    finished = open_state(checkpoint_uri, job_folder, dataset, dataset_digest, checkpoint_seconds, **facts)
+    given = {name: value for name, value in asdict(settings).items() if name != "device"}
+    with opened(partial(TextClassifier, model, **given), device) as classifier:
+        labels = classifier.facts()["labels"]
+        answers = RowAnswers(classifier, dataset, start, stop, "classify_text", finished)
+        with DatasetWriter(predictions, schema) as writer:
+            for batch, probabilities in answers:
+                check_finite(probabilities, batch.column(ID), classifier.facts()["precision"])
+                writer.write(add_predictions(batch, probabilities, labels, schema))
+    if finished:
+        finished.remove()
     return metadata_of(
         writer,
-        labels=classifier.labels,
         shard=f"{start}:{stop}",
         dataset_rows=rows,
         dataset_digest=dataset_digest,
-        model_digest=model_digest or digest_of_model(Path(model)),
-        rows_per_second=round(speed, 1),
-        device=classifier.device,
-        precision=classifier.precision,
+        model_digest=model_digest,
+        **answers.metadata(),
     )
 
 

@@ -142,7 +142,7 @@ def test_a_dataset_that_has_predictions_is_refused(tmp_path, model, column):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
         ({"max_length": 2}, "max_length is 2"),
         ({"max_length": -5}, "max_length is -5"),
         ({"shard": "1-2"}, "not a shard"),

@@ -1,4 +1,7 @@
 import shutil
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -17,7 +20,10 @@ from transformers import (
 )
 
 from components.errors import InputError
+from components.inference import windows
 from components.inference.engine import TextClassifier
+from components.inference.prefetch import Prefetch
+from components.inference.settings import cpu_has_bf16
 from tests.tiny_model import build_tiny_model, train_tokenizer
 
 LABELS = ["billing", "error", "praise"]
@@ -35,57 +41,243 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def classifier(model):
-    return TextClassifier(model)
+def expected(model):
+    """The answers of PyTorch, one text at a time."""
+    classifier = TextClassifier(model, batch_size=1, backend="torch")
+    return classifier.classify(make_texts(165))
+
+
+@pytest.fixture(scope="module", params=["torch", "openvino"])
+def classifier(model, request):
+    classifier = TextClassifier(model, backend=request.param)
+    classifier.classify(make_texts(3))
+    assert (classifier.backend, classifier.precision) == (request.param, "fp32")
+    return classifier
 
 
 @settings(max_examples=15, deadline=None)
-@given(order=st.permutations(range(40)), batch_size=st.integers(1, 50))
-def test_order_and_batches_change_no_answer(classifier, order, batch_size):
-    texts = make_texts(40)
-    classifier.batch_size = batch_size
-    answers = classifier.classify([texts[number] for number in order])
-    classifier.batch_size = 8
-    np.testing.assert_allclose(answers, classifier.classify(texts)[list(order)], atol=1e-5)
+@given(order=st.permutations(range(40)), tokens=st.integers(1, 4000), rows=st.integers(0, 9))
+def test_order_and_batches_change_no_answer(classifier, expected, order, tokens, rows):
+    from components.inference.batching import BatchLimits
 
-
-def test_a_batch_that_does_not_fit_is_halved(model, capsys):
     texts = make_texts(165)
-    expected = TextClassifier(model).classify(texts)
-    classifier = TextClassifier(model, batch_size=50)
-    tried = []
+    classifier.engine._backend.limits = BatchLimits(tokens, rows)
+    answers = classifier.classify([texts[number] for number in order])
+    np.testing.assert_allclose(answers, expected[list(order)], atol=1e-5)
 
-    def small_memory(module, arguments, inputs):
+
+@settings(max_examples=10, deadline=None)
+@given(cuts=st.lists(st.integers(0, 165), max_size=6), ahead=st.integers(0, 3))
+def test_windows_come_back_in_their_order(classifier, expected, cuts, ahead):
+    texts = make_texts(165)
+    cuts = [0, *sorted(cuts), 165]
+    parts = [texts[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+    answers = list(classifier.stream(iter(parts), ahead))
+    assert [len(answer) for answer in answers] == [len(part) for part in parts if part]
+    np.testing.assert_allclose(np.concatenate(answers), expected, atol=1e-5)
+
+
+def test_identical_texts_are_computed_once(model, expected):
+    classifier = TextClassifier(model, backend="torch")
+    texts = make_texts(165)
+    different = len(set(texts[:20]))
+    np.testing.assert_allclose(classifier.classify(texts[:20] * 7), np.tile(expected[:20], (7, 1)), atol=1e-5)
+    assert (classifier.usage.rows, classifier.usage.computed_rows) == (140, different)
+    assert classifier.usage.metadata()["repeated_rows"] == 140 - different
+
+
+def test_memory_does_not_grow_with_the_stream(model, monkeypatch):
+    """Windows are asked for as they are needed: two ahead, one on its way, one in the works."""
+    classifier = TextClassifier(model, backend="torch")
+    asked = [0]
+
+    def stream():
+        for _ in range(30):
+            asked[0] += 1
+            yield make_texts(3)
+
+    for number, _ in enumerate(classifier.stream(stream())):
+        assert asked[0] <= number + 5
+
+
+def test_usage_says_where_the_time_went(model):
+    classifier = TextClassifier(model)
+    classifier.classify(make_texts(165))
+    metadata = classifier.usage.metadata()
+    assert set(metadata["time_shares"]) == {"reading", "tokenizing", "waiting", "computing", "writing"}
+    assert 0 < metadata["time_shares"]["computing"] <= 1
+    assert classifier.usage.tokens == sum(
+        min(len(ids), 128) for ids in AutoTokenizer.from_pretrained(model)(make_texts(165))["input_ids"]
+    )
+    assert 0 <= metadata["padding_share"] < 0.2 and metadata["peak_memory_mib"] > 100
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_lower_precisions_answer_nearly_the_same(model, expected, precision, capsys):
+    classifier = TextClassifier(model, precision=precision, tolerance=0.2)
+    answers = classifier.classify(make_texts(165))
+    if precision == "bf16" and not cpu_has_bf16():
+        assert classifier.precision == "fp32" and "going on in fp32" in capsys.readouterr().out
+    else:
+        assert (classifier.precision, classifier.backend) == (precision, "openvino")
+        assert np.abs(answers - expected).max() > 1e-5
+    assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.8
+
+
+def test_bf16_in_pytorch(model, expected):
+    if not cpu_has_bf16():
+        pytest.skip("this CPU does not compute in bf16")
+    classifier = TextClassifier(model, precision="bf16", backend="torch")
+    answers = classifier.classify(make_texts(165))
+    assert (classifier.backend, classifier.precision) == ("torch", "bf16")
+    assert 1e-5 < np.abs(answers - expected).max() < 0.2
+
+
+def test_int8_beyond_the_tolerance_is_refused(model, monkeypatch):
+    from components.inference import openvino_backend
+
+    def crude(converted, calibration):
+        """Throws all weights' small digits away, as a careless quantization would."""
+        import openvino as ov
+
+        for node in converted.get_ordered_ops():
+            if node.get_type_name() == "Constant" and len(node.shape) == 2 and node.data.dtype == np.float32:
+                constant = ov.op.Constant(np.round(node.data))
+                for target in node.output(0).get_target_inputs():
+                    target.replace_source_output(constant.output(0))
+        return converted
+
+    monkeypatch.setattr(openvino_backend, "quantize", crude)
+    with pytest.raises(InputError, match=r"int8 is refused: .* % of \d+ checked rows get another label, and 0 %"):
+        TextClassifier(model, precision="int8", tolerance=0.0).classify(make_texts(165))
+
+
+def test_a_backend_that_answers_otherwise_is_not_taken(model, expected, monkeypatch, capsys):
+    from components.inference import openvino_backend
+
+    convert = openvino_backend.convert
+
+    def wrong(ov, network):
+        head = network.model.classifier
+        right, head.bias = head.bias, torch.nn.Parameter(head.bias + torch.tensor([0.5, 0.0, 0.0]), requires_grad=False)
+        try:
+            return convert(ov, network)
+        finally:
+            head.bias = right
+
+    monkeypatch.setattr(openvino_backend, "convert", wrong)
+    classifier = TextClassifier(model)
+    np.testing.assert_allclose(classifier.classify(make_texts(165)), expected, atol=1e-5)
+    assert classifier.backend == "torch"
+    assert "OpenVINO in fp32 is refused: its answers differ" in capsys.readouterr().out
+    with pytest.raises(InputError, match="OpenVINO in fp32 is refused"):
+        TextClassifier(model, backend="openvino").classify(make_texts(3))
+
+
+def test_a_model_that_cannot_be_converted_is_computed_by_pytorch(model, expected, monkeypatch, capsys):
+    from components.inference import openvino_backend
+
+    def no_conversion(ov, network):
+        raise openvino_backend.ConversionError("an operation is unknown")
+
+    monkeypatch.setattr(openvino_backend, "convert", no_conversion)
+    classifier = TextClassifier(model)
+    np.testing.assert_allclose(classifier.classify(make_texts(165)), expected, atol=1e-5)
+    assert classifier.backend == "torch"
+    assert capsys.readouterr().out.count("OpenVINO cannot take this model") == 1
+
+
+def test_openvino_tells_nobody_of_its_use(model):
+    """Neither it nor nncf imports the package that reports to a server."""
+    code = (
+        "import sys\nfrom components.inference.engine import TextClassifier\n"
+        f"TextClassifier({str(model)!r}, precision='int8', tolerance=1.0).classify(['the invoice', 'help'])\n"
+        "assert 'openvino' in sys.modules and 'nncf' in sys.modules\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"backend": "onnx"}, "no backend 'onnx'"),
+        ({"precision": "fp64"}, "no precision 'fp64'"),
+        ({"precision": "fp16"}, "fp16 is for GPUs"),
+        ({"precision": "int8", "backend": "torch"}, "int8 needs OpenVINO"),
+        ({"precision": "int8", "tolerance": 2.0}, "tolerance is 2.0"),
+        ({"batch_size": -1}, "batch_size is -1"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(model, setting, message):
+    with pytest.raises(InputError, match=message):
+        TextClassifier(model, device="cpu", **setting)
+
+
+def small_memory(classifier: TextClassifier, rows: int, tried: list[int]) -> None:
+    def fails(module, arguments, inputs):
         tried.append(len(inputs["input_ids"]))
-        if tried[-1] > 12:
+        if tried[-1] > rows:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    classifier._model.register_forward_pre_hook(small_memory, with_kwargs=True)
-    np.testing.assert_allclose(classifier.classify(texts), expected, atol=1e-5)
-    assert tried[:4] == [50, 25, 12, 12] and classifier.batch_size == 12
-    assert "50 texts at once do not fit into the memory of cpu: going on with 25." in capsys.readouterr().out
+    classifier.engine._backend._network.model.register_forward_pre_hook(fails, with_kwargs=True)
+
+
+def test_a_batch_that_does_not_fit_is_halved(model, expected, capsys):
+    classifier = TextClassifier(model, batch_size=50, backend="torch")
+    classifier.classify(["the"])
+    tried: list[int] = []
+    small_memory(classifier, 12, tried)
+    np.testing.assert_allclose(classifier.classify(make_texts(165)), expected, atol=1e-5)
+    assert tried[:2] == [16, 8] and sum(rows > 12 for rows in tried) < 8
+    assert "A batch of 16 texts (2,048 tokens) does not fit into the memory of cpu" in capsys.readouterr().out
 
 
 def test_a_text_that_does_not_fit_alone_is_an_error(model):
-    classifier = TextClassifier(model, batch_size=4)
-
-    def no_memory(module, arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    classifier._model.register_forward_pre_hook(no_memory)
+    classifier = TextClassifier(model, batch_size=4, backend="torch")
+    classifier.classify(["the"])
+    small_memory(classifier, 0, [])
     with pytest.raises(InputError, match="One text of 3 tokens does not fit"):
-        classifier.classify(["the", "the", "the"])
+        classifier.classify(["the", "invoice", "was"])
 
 
 def test_another_error_of_the_model_is_not_taken_for_a_lack_of_memory(model):
-    classifier = TextClassifier(model)
+    classifier = TextClassifier(model, backend="torch")
+    classifier.classify(["the"])
 
     def broken(module, arguments):
         raise RuntimeError("shapes do not match")
 
-    classifier._model.register_forward_pre_hook(broken)
+    classifier.engine._backend._network.model.register_forward_pre_hook(broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         classifier.classify(["the"])
+
+
+def test_what_fails_in_the_reading_thread_is_raised_and_the_thread_ends():
+    def items():
+        yield 1
+        raise OSError("the disk is gone")
+
+    before = threading.active_count()
+    with Prefetch(items()) as prefetch:
+        iterator = iter(prefetch)
+        assert next(iterator) == 1
+        with pytest.raises(OSError, match="the disk is gone"):
+            next(iterator)
+    with Prefetch(iter(range(1000))) as prefetch:
+        assert next(iter(prefetch)) == 0
+    assert threading.active_count() == before
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(alphabet="ab", max_size=30), max_size=60))
+def test_windows_in_memory_hold_all_texts_and_are_bounded(texts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "WINDOW_ROWS", 7)
+        patch.setattr(windows, "WINDOW_BYTES", 40)
+        cut = list(windows.cut_texts(texts))
+    assert [text for part in cut for text in part] == texts
+    assert all(len(part) <= 7 and (len(part) == 1 or sum(map(len, part)) <= 40) for part in cut)
 
 
 def small(config_class, **more):
@@ -147,10 +339,10 @@ def test_a_decoder_without_a_padding_token(tmp_path, side):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.post_processor = None
     tokenizer.save_pretrained(folder)
-    classifier = TextClassifier(folder)
     texts = ["", "the invoice was charged", "thanks", "printer error " * 60]
-    answers = classifier.classify(texts)
-    np.testing.assert_allclose(answers, np.concatenate([classifier.classify([text]) for text in texts]), atol=1e-5)
+    alone = np.concatenate([TextClassifier(folder, backend="torch").classify([text]) for text in texts])
+    for backend in ("torch", "auto"):
+        np.testing.assert_allclose(TextClassifier(folder, backend=backend).classify(texts), alone, atol=1e-5)
 
 
 def test_a_tokenizer_that_cannot_pad_is_refused(tmp_path, model):

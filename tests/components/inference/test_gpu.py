@@ -1,10 +1,11 @@
-"""What only a GPU can show: the precision that a card gets, and a batch that really does not fit into its memory."""
+"""What only a GPU can show: precisions, memory that really ends, graphs, and that nobody waits for a batch."""
 
 import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from components.inference.devices import DevicePool
 from components.inference.engine import TextClassifier
 from tests.tiny_model import train_tokenizer
 
@@ -27,25 +28,73 @@ def model(tmp_path_factory):
     return folder
 
 
-def test_a_gpu_answers_as_a_cpu_does(model):
-    gpu, cpu = TextClassifier(model, batch_size=64), TextClassifier(model, batch_size=64, device="cpu")
-    assert gpu.precision == ("bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16")
-    assert cpu.precision == "fp32"
-    on_gpu, on_cpu = gpu.classify(TEXTS[:300]), cpu.classify(TEXTS[:300])
-    assert np.abs(on_gpu - on_cpu).max() < 0.05
-    assert (on_gpu.argmax(1) == on_cpu.argmax(1)).mean() >= 0.97
+@pytest.fixture(scope="module")
+def on_cpu(model):
+    return TextClassifier(model, device="cpu", backend="torch").classify(TEXTS[:300])
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("auto", 0.05), ("fp32", 0.01), ("fp16", 0.02)])
+def test_a_gpu_answers_as_a_cpu_does(model, on_cpu, precision, tolerance):
+    gpu = TextClassifier(model, precision=precision)
+    answers = gpu.classify(TEXTS[:300])
+    best = "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    assert (gpu.backend, gpu.precision) == ("torch", best if precision == "auto" else precision)
+    assert np.abs(answers - on_cpu).max() < tolerance
+    assert (answers.argmax(1) == on_cpu.argmax(1)).mean() >= 0.97
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_run_goes_on(model, capsys):
-    classifier = TextClassifier(model, batch_size=4096)
-    expected = TextClassifier(model, batch_size=64).classify(TEXTS)
+    classifier = TextClassifier(model)
+    expected = classifier.classify(TEXTS)
+    tokens = classifier.engine._backend.limits.tokens
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()
     try:
-        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 1024**3) / total)
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 128 * 1024**2) / total)
         answers = classifier.classify(TEXTS)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert classifier.batch_size < 4096
-    assert f"{classifier.batch_size}" in capsys.readouterr().out
+    assert classifier.engine._backend.limits.tokens < tokens
+    assert "does not fit into the memory of" in capsys.readouterr().out
     assert (answers.argmax(1) == expected.argmax(1)).mean() >= 0.97
+
+
+def test_the_budget_is_found_from_free_memory(model):
+    classifier = TextClassifier(model)
+    classifier.classify(TEXTS[:10])
+    assert 8192 <= classifier.engine._backend.limits.tokens <= 65_536
+    assert classifier.engine._backend.limits.width_of(9) == 16
+
+
+def test_no_batch_is_waited_for_before_the_next_one_begins(model):
+    """In this mode torch raises wherever Python waits for the GPU; waiting for a finished copy's event is allowed."""
+    classifier = TextClassifier(model)
+    classifier.classify(TEXTS[:300])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        classifier.classify(TEXTS)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_compiled_graphs_are_few_and_answer_the_same(model):
+    expected = TextClassifier(model).classify(TEXTS)
+    classifier = TextClassifier(model, compiled=True)
+    answers = classifier.classify(TEXTS)
+    assert 0 < len(classifier.engine._backend.graphs) <= 10
+    assert np.abs(answers - expected).max() < 0.05
+
+
+def test_several_gpus_answer_as_one(model):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one GPU only")
+    from functools import partial
+
+    expected = TextClassifier(model, device="cuda:0").classify(TEXTS)
+    pool = DevicePool(partial(TextClassifier, model), ["cuda:0", "cuda:1"])
+    try:
+        windows = [TEXTS[start : start + 300] for start in range(0, 3000, 300)]
+        answers = np.concatenate(list(pool.stream(iter(windows))))
+    finally:
+        pool.close()
+    assert np.abs(answers - expected).max() < 0.05

@@ -1,0 +1,174 @@
+"""Computes batches with OpenVINO, which takes the PyTorch model as it is: twice PyTorch's speed on a CPU."""
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import warnings
+from collections import deque
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils import logging as transformers_logging
+
+from components.inference.backends import Answer, Arrays
+from components.inference.batching import BatchLimits
+from components.inference.networks import Network
+
+# Measured with a stream on each core: from 512 to 1,024 tokens it is fastest; with 2,048, which PyTorch wants for two
+# cores, a tenth slower, and with 8,192 a third, because they fall out of the core's cache.
+TOKENS = 768
+# Each stream computes a batch of its own. More of them only keep more batches in memory.
+MOST_STREAMS = 16
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class ConversionError(Exception):
+    """OpenVINO cannot take the model."""
+
+
+class OpenVinoBackend:
+    """OpenVINO on the CPU.
+
+    Args:
+        network: What is computed. It is not changed; its weights are needed no longer once this is built.
+        precision: `fp32`, `bf16` or `int8`.
+        longest: The most tokens of a text.
+        batch_size: The most texts in a batch; 0 for what suits the CPU.
+        calibration: For int8: batches that show which numbers there are.
+
+    Raises:
+        ConversionError: OpenVINO cannot take the model.
+    """
+
+    name, device = "openvino", "cpu"
+
+    def __init__(
+        self,
+        network: Network,
+        precision: str,
+        longest: int,
+        batch_size: int = 0,
+        calibration: list[Arrays] | None = None,
+    ):
+        ov = import_openvino()
+        self.precision, self._inputs = precision, network.inputs
+        self.limits = BatchLimits(TOKENS, batch_size, longest=longest)
+        model = convert(ov, network)
+        if precision == "int8":
+            model = quantize(model, [self._ordered(arrays) for arrays in calibration or []])
+        threads = cpus()
+        # A core works faster on a batch of its own than all cores on one batch.
+        streams = min(threads, MOST_STREAMS)
+        self._compiled = ov.Core().compile_model(
+            model,
+            "CPU",
+            {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads},
+        )
+        # One batch more than there are streams, so that none of them waits for Python.
+        self.depth = streams + 1
+        self._idle = deque(self._compiled.create_infer_request() for _ in range(self.depth + 1))
+
+    def start(self, arrays: Arrays, padded: bool) -> Answer:
+        """Begins with a batch and returns at once."""
+        request = self._idle.popleft()
+        inputs = self._ordered(arrays)
+        request.start_async(inputs, share_inputs=True)
+
+        def wait(_keep_alive: list[np.ndarray] = inputs) -> np.ndarray:
+            request.wait()
+            answer: np.ndarray = request.get_output_tensor(0).data.copy()
+            self._idle.append(request)
+            return answer
+
+        return wait
+
+    def free_memory(self) -> None:
+        """Does nothing: OpenVINO keeps no memory that it could give back."""
+
+    def _ordered(self, arrays: Arrays) -> list[np.ndarray]:
+        return [arrays[name] for name in self._inputs]
+
+
+def import_openvino() -> ModuleType:
+    """Imports OpenVINO, which then reports nothing about its use to anyone.
+
+    A step must not talk to servers that nobody told it of. Both OpenVINO and nncf fall back to a stub where the package
+    that does it is missing, so it is made missing.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def convert(ov: Any, network: Network) -> Any:
+    """Converts a network, for any number of texts and tokens.
+
+    Raises:
+        ConversionError: It cannot be converted.
+    """
+    # Two rows of different length: tracing must see that there is padding.
+    example = torch.ones((2, 7), dtype=torch.int64)
+    example[1, 5:] = 0
+    lean, network.lean_masks = network.lean_masks, False
+    told = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            # Tracing warns of every shape that it takes for a constant; whether it was one, the first rows show.
+            warnings.simplefilter("ignore")
+            return ov.convert_model(
+                _Positional(network),
+                # Models may know one token type only.
+                example_input=tuple(example * (name != "token_type_ids") for name in network.inputs),
+                input=[ov.PartialShape([-1, -1]) for _ in network.inputs],
+            )
+    except Exception as error:  # noqa: BLE001 - tracing runs the model's code, which raises what it likes
+        raise ConversionError(
+            str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__
+        ) from error
+    finally:
+        network.lean_masks = lean
+        transformers_logging.set_verbosity(told)
+
+
+def quantize(model: Any, calibration: list[list[np.ndarray]]) -> Any:
+    """Turns a converted model's matrix products to int8.
+
+    Args:
+        model: What OpenVINO made of the network.
+        calibration: Batches that show which numbers there are.
+    """
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    # It draws bars, one below the other in a log.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            model, nncf.Dataset(calibration), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(calibration)
+        )
+
+
+def cpus() -> int:
+    """Returns how many CPUs this process may use; `OMP_NUM_THREADS` can say less."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(allowed, int(told))) if told.isdigit() else allowed
+
+
+class _Positional(torch.nn.Module):
+    """A network whose forward has no keywords, which tracing would take for inputs."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *arrays: torch.Tensor) -> torch.Tensor:
+        """Computes the answer."""
+        answer: torch.Tensor = self.network(*arrays)
+        return answer

@@ -1,0 +1,127 @@
+"""What is left out of the computation changes no answer, and what needs it keeps it."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    XLNetConfig,
+    XLNetForSequenceClassification,
+)
+
+from components.inference.loading import LoadedModel
+from components.inference.networks import ClassifierNetwork, EmbeddingNetwork
+from components.inference.torch_backend import COMPILED_WIDTHS, TorchBackend, tokens_that_fit
+
+SIZES = {"num_labels": 3, "vocab_size": 60, "pad_token_id": 0, "initializer_range": 0.5}
+WIDE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+MODELS = {
+    "bert": (BertForSequenceClassification, BertConfig(**SIZES, **WIDE)),
+    "roberta": (RobertaForSequenceClassification, RobertaConfig(**SIZES | {"pad_token_id": 1}, **WIDE)),
+    "electra": (ElectraForSequenceClassification, ElectraConfig(**SIZES, **WIDE, embedding_size=16)),
+    "distilbert": (DistilBertForSequenceClassification, DistilBertConfig(**SIZES, dim=16, n_layers=2, n_heads=2)),
+    "gpt2": (GPT2ForSequenceClassification, GPT2Config(**SIZES, n_embd=16, n_layer=2, n_head=2)),
+    "xlnet": (XLNetForSequenceClassification, XLNetConfig(**SIZES, d_model=16, n_layer=2, n_head=2, d_inner=32)),
+}
+
+
+def make_network(name: str, pooling: str = "") -> ClassifierNetwork | EmbeddingNetwork:
+    torch.manual_seed(0)
+    kind, config = MODELS[name]
+    model = kind(config).eval().requires_grad_(False)
+    loaded = LoadedModel(model, None, ["input_ids", "attention_mask"], 512, pad_left=False)
+    if pooling:
+        loaded.model = getattr(model, model.base_model_prefix)
+        return EmbeddingNetwork(loaded, pooling, normalize=True)
+    return ClassifierNetwork(loaded)
+
+
+def make_batch(lengths: list[int], seed: int = 0) -> list[torch.Tensor]:
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    ids = torch.randint(5, 60, mask.shape, generator=torch.Generator().manual_seed(seed))
+    return [ids * mask, mask.long()]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("sample", [[9, 9], [9, 4, 1], [3, 2]])
+def test_what_is_left_out_changes_no_answer(name, sample):
+    plain, simple = make_network(name), make_network(name)
+    simple.simplify(make_batch(sample))
+    for lengths in ([7], [12, 12], [12, 5, 1], [1]):
+        batch = make_batch(lengths, seed=1)
+        padded = len(set(lengths)) > 1
+        with torch.inference_mode():
+            torch.testing.assert_close(simple(*batch, padded=padded), plain(*batch), atol=1e-4, rtol=1e-4)
+
+
+def test_models_that_need_it_all_keep_it():
+    found = {}
+    for name in MODELS:
+        network = make_network(name)
+        network.simplify(make_batch([9, 4]))
+        hooks = sum(len(module._forward_pre_hooks) for module in network.modules())
+        found[name] = (network.lean_masks, hooks)
+    assert found["bert"] == found["roberta"] == found["electra"] == (True, 1)
+    assert found["distilbert"] == (True, 0)
+    # A causal mask is made of one of two dimensions only, and the answer is the last token's.
+    assert found["gpt2"] == (False, 0)
+
+
+@pytest.mark.parametrize(("pooling", "hooks"), [("mean", 0), ("cls", 1)])
+def test_an_embedding_of_all_tokens_needs_all_of_them(pooling, hooks):
+    network, plain = make_network("bert", pooling), make_network("bert", pooling)
+    network.simplify(make_batch([9, 4]))
+    assert sum(len(module._forward_pre_hooks) for module in network.modules()) == hooks
+    batch = make_batch([12, 5, 1], seed=1)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(*batch), plain(*batch), atol=1e-5, rtol=1e-5)
+
+
+def test_compiled_graphs_are_few_and_answer_the_same():
+    graphs = []
+
+    def count(graph, example):
+        graphs.append(tuple(example[0].shape))
+        return graph.forward
+
+    def compile_with(network, **options):
+        return torch.compile(network, backend=count, **options)
+
+    plain = make_network("bert")
+    backend = TorchBackend(
+        make_network("bert"), torch.device("cpu"), "fp32", 100, compiled=True, compile_with=compile_with
+    )
+    widths = {backend.limits.width_of(length) for length in range(1, 101)}
+    assert widths == {*(width for width in COMPILED_WIDTHS if width < 100), 100}
+    rng = np.random.default_rng(0)
+    for length in rng.integers(1, 101, 40):
+        width = backend.limits.width_of(int(length))
+        rows = int(rng.choice([backend.limits.rows_of(width), 3]))
+        ids, mask = make_batch([int(length)] * rows, seed=int(length))
+        ids, mask = (torch.nn.functional.pad(each, (0, width - each.shape[1])) for each in (ids, mask))
+        arrays = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+        with torch.inference_mode():
+            expected = plain(ids, mask)
+        np.testing.assert_allclose(backend.start(arrays, True)(), expected, atol=1e-4)
+    # Batches that are not full, such as a window's last one, are computed without a graph.
+    assert {width for _, width in backend.graphs} <= widths
+    assert all(rows == backend.limits.rows_of(width) for rows, width in backend.graphs)
+    assert 0 < len(graphs) <= len(widths)
+
+
+@pytest.mark.parametrize(
+    ("free", "taken", "expected"),
+    [(10**9, 10**6 * 8, 65_536), (10**8, 8192 * 10**4, 6000), (10**6, 8192 * 10**4, 512)],
+)
+def test_as_many_tokens_as_fit(free, taken, expected):
+    """Never fewer than one text has, and never more than keep the largest card busy."""
+    assert tokens_that_fit(free, taken, 8192, 512) == expected
