@@ -28,6 +28,7 @@ CATALOGUE = {
     "classify_in_container": "inference",
     "predict_in_container": "inference",
     "read_predictions": "inference",
+    "embed_text": "inference",
     "collect_predictions": "inference",
     "evaluate_predictions": "evaluation",
     "evaluate_classifier": "evaluation",
