@@ -12,7 +12,8 @@ from pathlib import Path
 from emulator.engines import Engine, engines
 from images.sources import ROOT
 
-_SECONDS = 15
+_PROBE = "localhost/kfp-transformers-probe:1"
+_SECONDS, _BUILD_SECONDS = 15, 300
 
 
 def why_not() -> str:
@@ -24,7 +25,7 @@ def why_not() -> str:
     given = os.environ.get("BUILD_ARGS", "")
     base = _argument("BASE_IMAGE", given) or _argument("BASE_IMAGE", dockerfile)
     if not _runs(found[0], base):
-        return f"{found[0].name} cannot run a command in the base image {base}, or has no access to it."
+        return f"{found[0].name} cannot run a container of the base image {base}, or has no access to it."
     index = _argument("TORCH_INDEX", given)
     if index is None:
         index = _argument("TORCH_INDEX", dockerfile)
@@ -41,10 +42,18 @@ def _argument(name: str, text: str) -> str | None:
 
 
 def _runs(engine: Engine, base: str | None) -> bool:
+    """Tries both: a command in a build on the base image, and a container of what was built."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "Dockerfile").write_text(f"FROM {base}\nRUN python3 --version\n")
-        command = engine.build_command("localhost/kfp-transformers-probe:1", Path(folder))
-        return subprocess.run(command, capture_output=True, timeout=300).returncode == 0
+        built = subprocess.run(engine.build_command(_PROBE, Path(folder)), capture_output=True, timeout=_BUILD_SECONDS)
+    if built.returncode:
+        return False
+    container = engine.prepare("kfp-transformers-probe", _PROBE)
+    command = engine.start_command(container, _PROBE, ["python3", "--version"], [], {})
+    try:
+        return subprocess.run(command, capture_output=True, timeout=_BUILD_SECONDS).returncode == 0
+    finally:
+        engine.remove(container)
 
 
 if __name__ == "__main__":

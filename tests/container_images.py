@@ -29,7 +29,8 @@ def need_engine() -> Engine:
     done = subprocess.run(command, capture_output=True, text=True)
     engine.remove(container)
     if done.returncode:
-        pytest.skip(f"{engine.name} cannot run a container on this machine: {done.stderr.strip()[-300:]}")
+        said = " ".join(done.stderr.split())[:300]
+        pytest.skip(f"{engine.name} cannot run a container on this machine: {said}")
     return engine
 
 
