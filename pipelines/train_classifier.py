@@ -108,6 +108,8 @@ def train_classifier(
         pipeline="train_classifier", topic=outcome_topic, run_key=run_key, output_uri=output_uri
     ).set_caching_options(False)
     with dsl.ExitHandler(announce, name="training"):
+        pinned_base = pin_model(model_reference=base_model, allow_none=True).set_caching_options(False)
+        base = resolve_model(model_reference=pinned_base.output, allow_none=True, any_architecture=True)
         split = read_and_split(
             input_uri=input_uri,
             text_column=text_column,
@@ -118,10 +120,9 @@ def train_classifier(
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             split_by=split_by,
+            base_model=base.outputs["model"],
         )
         given = read_hyperparameters(source_uri=hyperparameters_uri, values=hyperparameters).set_caching_options(False)
-        pinned_base = pin_model(model_reference=base_model, allow_none=True).set_caching_options(False)
-        base = resolve_model(model_reference=pinned_base.output, allow_none=True, any_architecture=True)
         chosen = choose_hyperparameters(
             train=split.outputs["train"],
             validation=split.outputs["validation"],

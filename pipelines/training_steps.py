@@ -29,10 +29,12 @@ def read_and_split(
     validation_fraction: float,
     test_fraction: float,
     split_by: str,
+    base_model: Any = None,
 ) -> Any:
     """Adds the steps that read labelled rows, check them against a schema, and split them.
 
-    Args are those of `train_classifier`.
+    Args are those of `train_classifier`, but for the base model: it is a Model, whose tokens the profile counts; it
+    counts words without one.
 
     Returns:
         The task with the outputs `train`, `validation` and `test`.
@@ -45,7 +47,8 @@ def read_and_split(
         label_column=label_column,
         fingerprint=fingerprint.output,
     )
-    profile = profile_dataset(dataset=data.outputs["dataset"])
+    counted = {} if base_model is None else {"model": base_model}
+    profile = profile_dataset(dataset=data.outputs["dataset"], **counted)
     schema_fingerprint = fingerprint_source(source_uri=schema_uri, allow_none=True).set_caching_options(False)
     schema = infer_schema(
         statistics=profile.outputs["statistics"], schema_uri=schema_uri, fingerprint=schema_fingerprint.output
