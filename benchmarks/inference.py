@@ -26,6 +26,7 @@ from benchmarks.rivals import Answer, naive_loop, sentence_transformers_encode, 
 from benchmarks.workload import Language, build_model, cpu_name, gpu_name, warn_of_load
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128)
+FAR_SLOWER = 1.3
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ def measure(case: Case, folder: Path, device: str, rounds: int, say: Callable[[s
 
 
 def search_batch_size(rival: Callable[[int], Answer], texts: list[str], say: Callable[[str], None]) -> int:
-    """Returns the rival's fastest batch size for texts, on a sample of them; the three fastest run a second time."""
+    """Returns the rival's fastest batch size for texts, on a sample of them; the three fastest run a second time.
+
+    Past the best size speed only falls, and the largest sizes take longest: after two that are far slower, no other one
+    is tried.
+    """
     sample = texts[:: max(1, len(texts) // max(128, len(texts) // 4))]
     rival(1)(sample[:2])
 
@@ -117,7 +122,11 @@ def search_batch_size(rival: Callable[[int], Answer], texts: list[str], say: Cal
         rival(batch_size)(sample)
         return time.perf_counter() - start
 
-    first = {size: seconds(size) for size in BATCH_SIZES if size == 1 or size <= len(sample)}
+    first: dict[int, float] = {}
+    for size in BATCH_SIZES:
+        if len(first) > 2 and all(each > FAR_SLOWER * min(first.values()) for each in list(first.values())[-2:]):
+            break
+        first[size] = seconds(size)
     fastest = sorted(first, key=lambda size: first[size])[:3]
     again = {size: min(first[size], seconds(size)) for size in fastest}
     best = min(again, key=lambda size: again[size])

@@ -11,7 +11,7 @@ class PeakMemory:
         self.mib = 0.0
 
     def __enter__(self) -> "PeakMemory":
-        from components.inference.usage import resident_mib
+        from components.inference.engine.usage import resident_mib
 
         self._over = threading.Event()
         if self._gpu:

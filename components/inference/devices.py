@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from components.errors import InputError
-from components.inference.usage import Usage
+from components.inference.engine.usage import Usage
 
 # For each device: what it computes, what it has tokenized, and what waits for it.
 WINDOWS_AHEAD = 4

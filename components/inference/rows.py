@@ -12,13 +12,13 @@ import torch
 import transformers
 
 from components.datasets import TEXT, digest_of_files, part_files
-from components.inference import windows
 from components.inference.devices import DevicePool, open_engine
+from components.inference.engine import windows
 from components.inference.resume import CHECKPOINTS, SAVE_EVERY_SECONDS, Answers, FinishedWindows, digest_of_run
 from components.progress import Progress
 
 # Counted up when the same settings give other answers, so that no step goes on from an older release's state.
-STATE_VERSION = 1
+STATE_VERSION = 2
 # From so many rows on, a GPU has work for more than some twenty minutes, and compiling graphs takes a few.
 COMPILED_ROWS = 2_000_000
 

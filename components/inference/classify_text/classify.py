@@ -11,8 +11,8 @@ import pyarrow as pa
 from components.datasets import ID, DatasetWriter, count_rows, metadata_of, parse_shard, read_schema
 from components.errors import InputError
 from components.inference.engine import TextClassifier
+from components.inference.engine.settings import EngineSettings
 from components.inference.rows import COMPILED_ROWS, SAVE_EVERY_SECONDS, RowAnswers, open_state, opened
-from components.inference.settings import EngineSettings
 from components.models import digest_of_model, refuse_absent
 
 PREDICTION, SCORE, PROBABILITIES = "prediction", "score", "probabilities"

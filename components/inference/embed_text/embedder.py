@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from components.inference.engine import TextModel
-from components.inference.loading import load_model
-from components.inference.networks import EmbeddingNetwork
-from components.inference.settings import EngineSettings
+from components.inference.engine.loading import load_model
+from components.inference.engine.networks import EmbeddingNetwork
+from components.inference.engine.settings import EngineSettings
 
 
 class TextEmbedder(TextModel):

@@ -37,7 +37,7 @@ from components.training.finetune_classifier.train import (
 from components.training.hyperparameters import Hyperparameters
 
 # Counted up when the same settings give another model, so that no run goes on from an older release's checkpoint.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

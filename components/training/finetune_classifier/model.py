@@ -17,7 +17,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from components.errors import InputError
-from components.inference.engine import choose_max_length
+from components.inference.engine.loading import choose_max_length, set_padding_token
 from components.models import CONTAINER_MODEL, is_absent
 from components.training.finetune_classifier.batches import Masking, Padding
 from components.training.finetune_classifier.new_model import build_new_model
@@ -116,23 +116,6 @@ def load_for_training(folder: Path) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
     )
-
-
-def set_padding_token(model: Any, tokenizer: Any) -> None:
-    """Gives a model and its tokenizer a padding token where they have none.
-
-    Raises:
-        InputError: There is no token to pad with.
-    """
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token_id is None:
-            raise InputError(
-                "The base model's tokenizer has neither a padding nor an end-of-text token.",
-                "Set tokenizer.pad_token and save the tokenizer again.",
-            )
-        tokenizer.pad_token = tokenizer.eos_token
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def set_dropout(config: Any, dropout: float | None) -> None:

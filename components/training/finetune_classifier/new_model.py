@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from components.errors import InputError
-from components.inference.engine import LIMIT_WITHOUT_POSITIONS
+from components.inference.engine.loading import LIMIT_WITHOUT_POSITIONS
 from components.training.finetune_classifier.tokenizer import train_tokenizer
 
 # Small enough to learn from some hundred texts on a CPU within minutes. Pretrained models start from weights of 0.02;

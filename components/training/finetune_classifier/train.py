@@ -28,6 +28,7 @@ from components.training.finetune_classifier.callbacks import (
 )
 from components.training.finetune_classifier.checkpoints import CheckpointStore
 from components.training.finetune_classifier.data import EncodedRows
+from components.training.finetune_classifier.dropout import speed_up_dropout
 from components.training.finetune_classifier.model import load_for_training
 from components.training.finetune_classifier.trainer import ClassifierTrainer, TrainingData
 from components.training.hyperparameters import Hyperparameters
@@ -95,7 +96,6 @@ class Outcome:
         device: The device's name, such as `cpu` or `NVIDIA L4`.
         precision: `fp32`, `bf16` or `fp16`.
         processes: The processes that trained.
-        rows_per_forward: The most rows that went through the model at once, per process.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -105,7 +105,6 @@ class Outcome:
     device: str = ""
     precision: str = ""
     processes: int = 1
-    rows_per_forward: int = 0
 
 
 def train_model(folder: Path, listen: OnEvaluation | None = None) -> Outcome:
@@ -150,7 +149,6 @@ def train_model(folder: Path, listen: OnEvaluation | None = None) -> Outcome:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         precision={"no": "fp32"}.get(trainer.args.mixed_precision, trainer.args.mixed_precision),
         processes=trainer.args.world_size,
-        rows_per_forward=trainer.rows_per_forward,
     )
 
 
@@ -221,6 +219,9 @@ def _make_trainer(folder: Path, job: Job, listen: OnEvaluation | None) -> Classi
         train, settings.batch_size, weights, settings.seed, arguments.process_index, arguments.world_size
     )
     store = CheckpointStore(job.checkpoint_uri) if job.checkpoint_uri else None
+    model = load_for_training(folder / MODEL)
+    if arguments.use_cpu:
+        speed_up_dropout(model)
     trainer = ClassifierTrainer(
         TrainingData(
             rows=TrainingRows(train, job.padding, job.masking, settings.seed),
@@ -230,7 +231,7 @@ def _make_trainer(folder: Path, job: Job, listen: OnEvaluation | None) -> Classi
             labels=len(weights),
         ),
         settings.label_smoothing,
-        model=load_for_training(folder / MODEL),
+        model=model,
         args=arguments,
         callbacks=[
             StopAtNoNumber(),

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer
 
 from components.errors import InputError
-from components.inference.engine import is_out_of_memory
+from components.inference.engine.backends import is_out_of_memory
+from components.inference.engine.batching import Batch, BatchLimits
 from components.training.finetune_classifier.batches import (
     EpochLoader,
     GlobalBatches,
@@ -25,7 +26,8 @@ from components.training.finetune_classifier.batches import (
 )
 from components.training.finetune_classifier.data import EncodedRows
 
-# Padded tokens in one forward of an evaluation: on a CPU more only leaves its cache.
+# Padded tokens in one forward: on a CPU more only leave its cache. A step goes through a GPU at once, if it fits.
+TRAINING_TOKENS = {"cpu": 2048, "cuda": 1 << 30}
 EVALUATION_TOKENS = {"cpu": 2048, "cuda": 32768}
 BUCKET_NUMBERS = 32 * 1024 * 1024
 
@@ -53,10 +55,10 @@ class ClassifierTrainer(Trainer):
     """Trains a classifier.
 
     For Trainer a batch is this process's whole share of an optimizer step, and nothing is accumulated. In here a share
-    goes through the model in as many parts as memory asks for; when one does not fit, the step is done again in smaller
-    parts, so that neither the step nor the global batch is lost. Gradients are added up once per step, over all
-    processes, when every process has succeeded: a process that runs out of memory within a backward pass that the
-    others wait for would otherwise hang them all.
+    goes through the model in as many parts as memory, or a CPU's cache, asks for, rows of one length together. When a
+    part does not fit, the step is done again in smaller parts, so that neither the step nor the global batch is lost.
+    Gradients are added up once per step, over all processes, when every process has succeeded: a process that runs out
+    of memory within a backward pass that the others wait for would otherwise hang them all.
 
     Args:
         data: What is trained and evaluated on.
@@ -66,16 +68,17 @@ class ClassifierTrainer(Trainer):
     Attributes:
         training_rows: The rows of an epoch.
         steps_per_epoch: Its optimizer steps.
-        rows_per_forward: The most rows that go through the model at once, by now; 0 before the first step.
+        limits: How much of a step goes through the model at once, by now.
     """
 
     def __init__(self, data: TrainingData, label_smoothing: float, **arguments: Any):
         super().__init__(train_dataset=data.rows, eval_dataset=data.rows, **arguments)
         self._data, self._label_smoothing = data, label_smoothing
-        self.rows_per_forward = 0
+        kind = "cuda" if self.args.device.type == "cuda" else "cpu"
+        self.limits = BatchLimits(TRAINING_TOKENS[kind])
         self.training_rows, self.steps_per_epoch = len(data.rows), len(data.batches)
         self._classifier: Any = self.model
-        self._evaluation_tokens = EVALUATION_TOKENS["cuda" if self.args.device.type == "cuda" else "cpu"]
+        self._evaluation_tokens = EVALUATION_TOKENS[kind]
         # DistributedDataParallel adds gradients up during the backward pass, and keeps a second copy of them.
         prepare = self.accelerator.prepare_model
         self.accelerator.prepare_model = lambda model, **rest: prepare(model, **{**rest, "evaluation_mode": True})
@@ -98,14 +101,15 @@ class ClassifierTrainer(Trainer):
             The share's loss, so scaled that the mean over all processes, which Trainer logs, is the step's loss.
         """
         self._classifier.train()
-        rows = len(inputs["labels"])
-        self.rows_per_forward = self.rows_per_forward or rows
+        lengths = inputs["attention_mask"].sum(dim=1)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        inputs, lengths = {name: values[order] for name, values in inputs.items()}, lengths[order]
         while True:
-            loss = self._try_share(inputs)
-            if not self._any_process(loss is None):
+            loss, failed = self._try_parts(inputs, self.limits.cut(lengths.numpy()))
+            worst = self._largest_of_processes(0 if failed is None else 2 if failed.rows == 1 else 1)
+            if not worst:
                 break
-            self._halve(min(rows, self.rows_per_forward))
-        assert loss is not None
+            self._halve(alone=worst == 2, tried=self.limits.cut(lengths.numpy())[0])
         self._add_gradients_up()
         return loss * self.args.world_size
 
@@ -135,27 +139,29 @@ class ClassifierTrainer(Trainer):
         """Adds the time to what Trainer logs, in seconds since 1970."""
         super().log({**logs, "time": time.time()}, start_time)
 
-    def _try_share(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        """Returns the share's loss, or None when it did not fit into memory."""
+    def _try_parts(self, inputs: dict[str, torch.Tensor], parts: list[Batch]) -> tuple[torch.Tensor, Batch | None]:
+        """Returns the loss of a share, and the part of it that did not fit into memory, if one did not."""
         loss = torch.zeros((), device=self.args.device)
-        try:
-            for start in range(0, len(inputs["labels"]), self.rows_per_forward):
-                part = {name: values[start : start + self.rows_per_forward] for name, values in inputs.items()}
-                part = self._prepare_inputs(trim(part, self._data.padding.left))
-                labels, scales = part.pop("labels"), part.pop("scales")
-                logits = self._classifier(**part).logits.float()
-                losses = cross_entropy(logits, labels, reduction="none", label_smoothing=self._label_smoothing)
-                part_loss = (losses * scales).sum()
-                self.accelerator.backward(part_loss)
-                loss += part_loss.detach()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-        return loss
+        for part in parts:
+            try:
+                loss += self._learn({name: values[part.start : part.stop] for name, values in inputs.items()})
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                return loss, part
+        return loss, None
 
-    def _halve(self, tried: int) -> None:
-        if tried == 1:
+    def _learn(self, part: dict[str, torch.Tensor]) -> torch.Tensor:
+        part = self._prepare_inputs(trim(part, self._data.padding.left))
+        labels, scales = part.pop("labels"), part.pop("scales")
+        logits = self._classifier(**part).logits.float()
+        losses = cross_entropy(logits, labels, reduction="none", label_smoothing=self._label_smoothing)
+        loss = (losses * scales).sum()
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _halve(self, alone: bool, tried: Batch) -> None:
+        if alone:
             raise InputError(
                 "The model and one text do not fit into the memory of the device.",
                 "Give a smaller max_length, a smaller base model, or a machine with more memory.",
@@ -163,20 +169,20 @@ class ClassifierTrainer(Trainer):
         self._classifier.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.rows_per_forward = -(-tried // 2)
+        self.limits = self.limits.halved(tried)
         if self.is_world_process_zero():
             print(
-                f"finetune_classifier: {tried} rows at once do not fit into memory: each step now takes "
-                f"{self.rows_per_forward} at a time; its rows and the result stay the same",
+                f"finetune_classifier: {tried.rows} rows at once do not fit into memory: each step now takes at most "
+                f"{self.limits.tokens:,} tokens at a time; its rows and the result stay the same",
                 flush=True,
             )
 
-    def _any_process(self, here: bool) -> bool:
+    def _largest_of_processes(self, here: int) -> int:
         if self.args.world_size == 1:
             return here
-        flag = torch.tensor(float(here), device=self.args.device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag)
+        number = torch.tensor(here, device=self.args.device)
+        dist.all_reduce(number, op=dist.ReduceOp.MAX)
+        return int(number)
 
     def _add_gradients_up(self) -> None:
         if self.args.world_size == 1:

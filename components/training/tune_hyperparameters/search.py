@@ -12,7 +12,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from components.errors import InputError
-from components.inference.engine import is_out_of_memory
+from components.inference.engine.backends import is_out_of_memory
 from components.progress import format_duration
 from components.training.hyperparameters import Hyperparameters, parse_hyperparameters
 from components.training.tune_hyperparameters.space import default_point

@@ -5,10 +5,9 @@ import pytest
 
 from components.datasets import part_files
 from components.errors import InputError
-from components.inference import windows
 from components.inference.classify_text.classify import classify
 from components.inference.devices import DevicePool
-from components.inference.engine import TextClassifier
+from components.inference.engine import TextClassifier, windows
 from tests.components.inference.test_classify_text import LABELS, make_texts, write_dataset
 from tests.tiny_model import build_tiny_model
 

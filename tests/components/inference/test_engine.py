@@ -20,10 +20,9 @@ from transformers import (
 )
 
 from components.errors import InputError
-from components.inference import windows
-from components.inference.engine import TextClassifier
-from components.inference.prefetch import Prefetch
-from components.inference.settings import cpu_has_bf16
+from components.inference.engine import TextClassifier, windows
+from components.inference.engine.prefetch import Prefetch
+from components.inference.engine.settings import cpu_has_bf16
 from tests.tiny_model import build_tiny_model, train_tokenizer
 
 LABELS = ["billing", "error", "praise"]
@@ -58,7 +57,7 @@ def classifier(model, request):
 @settings(max_examples=15, deadline=None)
 @given(order=st.permutations(range(40)), tokens=st.integers(1, 4000), rows=st.integers(0, 9))
 def test_order_and_batches_change_no_answer(classifier, expected, order, tokens, rows):
-    from components.inference.batching import BatchLimits
+    from components.inference.engine.batching import BatchLimits
 
     texts = make_texts(165)
     classifier.engine._backend.limits = BatchLimits(tokens, rows)
@@ -134,7 +133,7 @@ def test_bf16_in_pytorch(model, expected):
 
 
 def test_int8_beyond_the_tolerance_is_refused(model, monkeypatch):
-    from components.inference import openvino_backend
+    from components.inference.engine import openvino_backend
 
     def crude(converted, calibration):
         """Throws all weights' small digits away, as a careless quantization would."""
@@ -153,7 +152,7 @@ def test_int8_beyond_the_tolerance_is_refused(model, monkeypatch):
 
 
 def test_a_backend_that_answers_otherwise_is_not_taken(model, expected, monkeypatch, capsys):
-    from components.inference import openvino_backend
+    from components.inference.engine import openvino_backend
 
     convert = openvino_backend.convert
 
@@ -175,7 +174,7 @@ def test_a_backend_that_answers_otherwise_is_not_taken(model, expected, monkeypa
 
 
 def test_a_model_that_cannot_be_converted_is_computed_by_pytorch(model, expected, monkeypatch, capsys):
-    from components.inference import openvino_backend
+    from components.inference.engine import openvino_backend
 
     def no_conversion(ov, network):
         raise openvino_backend.ConversionError("an operation is unknown")

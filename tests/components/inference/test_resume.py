@@ -13,8 +13,8 @@ import pytest
 
 from components.datasets import part_files
 from components.inference import rows as rows_module
-from components.inference import windows
 from components.inference.classify_text.classify import classify
+from components.inference.engine import windows
 from components.inference.resume import FinishedWindows, digest_of_run
 from tests.components.inference.test_classify_text import LABELS, make_texts, read, write_dataset
 from tests.tiny_model import build_tiny_model
@@ -22,9 +22,9 @@ from tests.tiny_model import build_tiny_model
 # Each window takes a while, so that there is a moment to kill the step in; small ones, so that there are many.
 CHILD = """
 import sys, time
-from components.inference import windows
+from components.inference.engine import windows
 windows.WINDOW_ROWS = 40
-from components.inference import streaming
+from components.inference.engine import streaming
 compute = streaming.Engine._compute
 def slowly(self, window, under_way):
     time.sleep(0.15)

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from components.inference.batching import BatchLimits
-from components.inference.loading import load_model
-from components.inference.tokenization import WindowTokenizer
-from components.inference.windows import make_window
+from components.inference.engine.batching import BatchLimits
+from components.inference.engine.loading import load_model
+from components.inference.engine.tokenization import WindowTokenizer
+from components.inference.engine.windows import make_window
 from tests.components.inference.test_classify_text import LABELS, make_texts
 from tests.tiny_model import build_tiny_model
 

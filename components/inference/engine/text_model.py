@@ -1,4 +1,4 @@
-"""The inference engine as others use it: a model's folder in, and something that answers texts out."""
+"""Models as others use the engine: a folder in, and something that answers texts out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -6,23 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from components.inference.backends import is_out_of_memory
-from components.inference.check import softmax
-from components.inference.loading import (
-    LIMIT_WITHOUT_POSITIONS,
-    LoadedModel,
-    choose_max_length,
-    load_model,
-    single_choice_labels,
-)
-from components.inference.networks import ClassifierNetwork, Network
-from components.inference.settings import EngineSettings
-from components.inference.streaming import Engine
-from components.inference.tokenization import WindowTokenizer
-from components.inference.usage import Usage
-from components.inference.windows import cut_texts
-
-__all__ = ["LIMIT_WITHOUT_POSITIONS", "TextClassifier", "TextModel", "choose_max_length", "is_out_of_memory"]
+from components.inference.engine.check import softmax
+from components.inference.engine.loading import LoadedModel, load_model, single_choice_labels
+from components.inference.engine.networks import ClassifierNetwork, Network
+from components.inference.engine.settings import EngineSettings
+from components.inference.engine.streaming import Engine
+from components.inference.engine.tokenization import WindowTokenizer
+from components.inference.engine.usage import Usage
+from components.inference.engine.windows import cut_texts
 
 
 class TextModel:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.inference.backends import Arrays, Backend
-from components.inference.batching import Batch, BatchLimits
-from components.inference.tokenization import Padding
-from components.inference.windows import Window
+from components.inference.engine.backends import Arrays, Backend
+from components.inference.engine.batching import Batch, BatchLimits
+from components.inference.engine.tokenization import Padding
+from components.inference.engine.windows import Window
 
 # Of an answer's largest number. Two ways to add the same numbers differ by a hundredth of this.
 FP32_TOLERANCE = 1e-3

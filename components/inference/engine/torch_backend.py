@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.inference.backends import Answer, Arrays, OutOfMemory, is_out_of_memory
-from components.inference.batching import BatchLimits
-from components.inference.networks import Network
-from components.inference.settings import DTYPES
+from components.inference.engine.backends import Answer, Arrays, OutOfMemory, is_out_of_memory
+from components.inference.engine.batching import BatchLimits
+from components.inference.engine.networks import Network
+from components.inference.engine.settings import DTYPES
 
 # Measured on two cores: more tokens fall out of the cache, fewer leave the matrix library without work.
 CPU_TOKENS = 2048

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from components.errors import InputError
-from components.inference.loading import LoadedModel
+from components.inference.engine.first_token import follow_first_token
+from components.inference.engine.loading import LoadedModel
 
 POOLINGS = ("mean", "cls")
 # Sums in another order differ by less; another computation by more.
@@ -71,8 +72,9 @@ class Network(torch.nn.Module):
         if "attention_mask" in self.inputs:
             self.lean_masks = True
             self.lean_masks = self._answers(arrays, expected) and self._answers(longest, expected_longest, padded=False)
-        if (hook := self._follow_first_token()) and not self._answers(arrays, expected):
-            hook.remove()
+        take_back = follow_first_token(self.model)
+        if take_back and not (self._answers(arrays, expected) and self._answers(longest, expected_longest)):
+            take_back()
 
     def _answers(self, arrays: list[torch.Tensor], expected: torch.Tensor, padded: bool = True) -> bool:
         try:
@@ -82,17 +84,6 @@ class Network(torch.nn.Module):
             return False
         # Not "any greater": a comparison with NaN says no to both.
         return answer.shape == expected.shape and bool(((answer - expected).abs() <= SAME_ANSWER).all())
-
-    def _follow_first_token(self) -> Any:
-        """Computes the end of the last layer for the first token only, and returns what takes that back.
-
-        A BERT's head looks at nothing else. Behind its attention, a layer works on each token by itself, and that is
-        three quarters of its work: an eighth of a model of six layers.
-        """
-        outputs = [module for name, module in self.model.named_modules() if name.endswith(".attention.output")]
-        if not outputs:
-            return None
-        return outputs[-1].register_forward_pre_hook(lambda module, states: tuple(each[:, :1] for each in states))
 
 
 class ClassifierNetwork(Network):

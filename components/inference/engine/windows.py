@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.datasets import ROW_GROUP_ROWS, TEXT, read_batches
-from components.inference.batching import Batch
-from components.inference.tokenization import Tokens, WindowTokenizer, unique_texts
+from components.inference.engine.batching import Batch
+from components.inference.engine.tokenization import Tokens, WindowTokenizer, unique_texts
 
 # Enough to fill batches with texts of one length; few enough that a step which is ended loses little.
 WINDOW_ROWS = 8192

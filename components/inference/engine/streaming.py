@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from components.errors import InputError
-from components.inference.backends import Answer, Backend, OutOfMemory
-from components.inference.batching import Batch
-from components.inference.choice import choose_backend
-from components.inference.networks import Network
-from components.inference.prefetch import Prefetch
-from components.inference.settings import EngineSettings
-from components.inference.tokenization import WindowTokenizer
-from components.inference.usage import Usage
-from components.inference.windows import Window, make_window
+from components.inference.engine.backends import Answer, Backend, OutOfMemory
+from components.inference.engine.batching import Batch
+from components.inference.engine.choice import choose_backend
+from components.inference.engine.networks import Network
+from components.inference.engine.prefetch import Prefetch
+from components.inference.engine.settings import EngineSettings
+from components.inference.engine.tokenization import WindowTokenizer
+from components.inference.engine.usage import Usage
+from components.inference.engine.windows import Window, make_window
 
 
 class Engine:

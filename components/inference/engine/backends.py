@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from components.inference.batching import BatchLimits
+from components.inference.engine.batching import BatchLimits
 
 Arrays = dict[str, np.ndarray]
 Answer = Callable[[], np.ndarray]

@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from transformers.utils import logging as transformers_logging
 
-from components.inference.backends import Answer, Arrays
-from components.inference.batching import BatchLimits
-from components.inference.networks import Network
+from components.inference.engine.backends import Answer, Arrays
+from components.inference.engine.batching import BatchLimits
+from components.inference.engine.networks import Network
+from components.inference.engine.settings import cpu_has_bf16
 
-# Measured with a stream on each core: from 512 to 1,024 tokens it is fastest; with 2,048, which PyTorch wants for two
-# cores, a tenth slower, and with 8,192 a third, because they fall out of the core's cache.
-TOKENS = 768
+# What a batch may have of numbers between a layer's two largest products, in each stream: more fall out of the core's
+# cache. Measured with a stream on each core, in tokens: BERT-base (3,072 wide there) is fastest from 128 to 256, and a
+# sixth slower with 768; MiniLM (1,536 wide) is fastest from 256 to 512, and a tenth slower with 1,536.
+BATCH_NUMBERS = 768 * 1024
+FEWEST_TOKENS, MOST_TOKENS = 128, 1024
 # Each stream computes a batch of its own. More of them only keep more batches in memory.
 MOST_STREAMS = 16
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 class ConversionError(Exception):
@@ -56,7 +58,7 @@ class OpenVinoBackend:
     ):
         ov = import_openvino()
         self.precision, self._inputs = precision, network.inputs
-        self.limits = BatchLimits(TOKENS, batch_size, longest=longest)
+        self.limits = BatchLimits(tokens_for(network), batch_size, longest=longest)
         model = convert(ov, network)
         if precision == "int8":
             model = quantize(model, [self._ordered(arrays) for arrays in calibration or []])
@@ -66,7 +68,7 @@ class OpenVinoBackend:
         self._compiled = ov.Core().compile_model(
             model,
             "CPU",
-            {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads},
+            {"INFERENCE_PRECISION_HINT": hint_of(precision), "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads},
         )
         # One batch more than there are streams, so that none of them waits for Python.
         self.depth = streams + 1
@@ -91,6 +93,20 @@ class OpenVinoBackend:
 
     def _ordered(self, arrays: Arrays) -> list[np.ndarray]:
         return [arrays[name] for name in self._inputs]
+
+
+def tokens_for(network: Network) -> int:
+    """Returns how many tokens suit a core: the fewer, the wider the model."""
+    widest = max((each.out_features for each in network.modules() if isinstance(each, torch.nn.Linear)), default=1)
+    return min(max(BATCH_NUMBERS // widest, FEWEST_TOKENS), MOST_TOKENS)
+
+
+def hint_of(precision: str) -> str:
+    """Returns what OpenVINO is told of a precision.
+
+    With int8, it is what remains beside the matrix products, such as softmax: in bf16 long texts take a tenth less.
+    """
+    return "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
 
 
 def import_openvino() -> ModuleType:

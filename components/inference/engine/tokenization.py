@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.inference.loading import LoadedModel
+from components.inference.engine.loading import LoadedModel
 
 # The tokenizer holds some hundred bytes a token until a call returns, also of tokens that it cuts off.
 TOKENIZE_ROWS, TOKENIZE_CHARACTERS = 4096, 1_000_000

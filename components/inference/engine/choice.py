@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from components.errors import InputError
-from components.inference.backends import Arrays, Backend
-from components.inference.check import (
+from components.inference.engine.backends import Arrays, Backend
+from components.inference.engine.check import (
     INT8_CALIBRATION_ROWS,
     INT8_ROWS,
     Difference,
@@ -16,11 +16,11 @@ from components.inference.check import (
     sample_batch,
     sample_rows,
 )
-from components.inference.networks import Network
-from components.inference.settings import AUTO, OPENVINO, EngineSettings
-from components.inference.tokenization import Padding
-from components.inference.torch_backend import TorchBackend
-from components.inference.windows import Window
+from components.inference.engine.networks import Network
+from components.inference.engine.settings import AUTO, OPENVINO, EngineSettings
+from components.inference.engine.tokenization import Padding
+from components.inference.engine.torch_backend import TorchBackend
+from components.inference.engine.windows import Window
 
 # A model that takes more of a GPU's free memory in fp32 is compared on the CPU: the batches need their place.
 FP32_SHARE = 0.5
@@ -73,7 +73,7 @@ def choose_backend(
 def _with_openvino(
     network: Network, precision: str, settings: EngineSettings, longest: int, window: Window, padding: Padding
 ) -> Backend | None:
-    from components.inference.openvino_backend import ConversionError, OpenVinoBackend
+    from components.inference.engine.openvino_backend import ConversionError, OpenVinoBackend
 
     calibration: list[Arrays] = []
     if precision == "int8":
