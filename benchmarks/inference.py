@@ -23,7 +23,8 @@ from rich.table import Table
 
 from benchmarks.peak import PeakMemory
 from benchmarks.rivals import Answer, naive_loop, sentence_transformers_encode, this_library, transformers_pipeline
-from benchmarks.workload import Language, build_model, cpu_name, gpu_name, warn_of_load
+from benchmarks.utilization import measure_utilization, show_utilization
+from benchmarks.workload import Language, build_model, cpu_name, gpu_name, spread_labels, warn_of_load
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128)
 FAR_SLOWER = 1.3
@@ -268,12 +269,12 @@ def main() -> int:
             model = Path(folder) / f"{case.model}{'' if case.head else '-encoder'}"
             if not model.exists():
                 build_model(model, case.model, Language(), case.head)
+                if case.head:
+                    spread_labels(model)
             rounds = options.rounds or (2 if options.quick else 3)
             measurements += measure(case, model, device, rounds, lambda text: log.print(text, highlight=False))
     console.print(show(measurements))
-    if gpu and not options.quick:
-        from benchmarks.gpu import measure_utilization, show_utilization
-
+    if not options.quick and not options.only:
         console.print(show_utilization(measure_utilization()))
     if options.json:
         print(json.dumps(summarize(measurements)))

@@ -13,6 +13,7 @@ WORDS = 20_000
 LABELS = ["billing", "error", "praise", "question", "spam"]
 # Of the words that are drawn, so many stand in the tokenizer's vocabulary; the rest is made of several pieces.
 VOCABULARY = 6_000
+LARGER_WEIGHTS = 2.5
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,32 @@ def build_model(folder: Path, size: str, language: Language, head: bool = True) 
     model.save_pretrained(folder)
     build_tokenizer(language).save_pretrained(folder)
     return folder
+
+
+def spread_labels(folder: Path) -> None:
+    """Gives a model of random weights answers that differ from text to text, so that equal labels say something.
+
+    With the usual weights it tells texts apart so little that all get one label. Here they are larger, and the head
+    looks at what differs: each label is some texts' best, with logits that vary by about 1.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = [text for each in zip(Language(2).short(32), Language(2).long(32), strict=True) for text in each]
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(0)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight *= LARGER_WEIGHTS
+        encoded = (tokenizer(text, truncation=True, return_tensors="pt") for text in texts)
+        pooled = torch.cat([model.bert(**each).pooler_output for each in encoded])
+        head = torch.randn_like(model.classifier.weight)
+        head /= ((pooled - pooled.mean(dim=0)) @ head.T).std()
+        model.classifier.weight.copy_(head)
+        model.classifier.bias.copy_(-head @ pooled.mean(dim=0))
+    model.save_pretrained(folder)
 
 
 def build_tokenizer(language: Language) -> Any:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.workload import Language, build_tokenizer
+from benchmarks.workload import Language, build_model, build_tokenizer, spread_labels
+from components.inference.engine import TextClassifier
 
 
 @pytest.mark.parametrize(
@@ -17,3 +18,13 @@ def test_texts_of_any_seed_have_the_stated_lengths(texts: str, median: int, long
         assert abs(np.median(lengths) / median - 1) < 0.1
         assert abs((lengths > 512).mean() - longest_share) < 0.03
         assert len(set(made)) == len(made)
+
+
+def test_a_model_of_random_weights_gives_different_labels(tmp_path):
+    """Else all ways of computing it would agree, whatever they compute."""
+    model = build_model(tmp_path / "model", "MiniLM", Language())
+    spread_labels(model)
+    answers = TextClassifier(model, backend="torch").classify(Language(1).short(100))
+    counts = np.bincount(answers.argmax(axis=1), minlength=5)
+    assert counts.max() < 60
+    assert (counts > 0).sum() >= 4

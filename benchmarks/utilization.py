@@ -1,4 +1,4 @@
-"""How much of a graphics card the engine uses: the share of what its matrix units reach at best, and its idle time."""
+"""How much of a device the engine uses: the share of what it reaches in matrix products at best, and its idle time."""
 
 import tempfile
 import time
@@ -11,21 +11,24 @@ from rich.table import Table
 
 from benchmarks.workload import SIZES, Language, build_model
 from components.inference.engine import TextClassifier
+from components.inference.engine.openvino_backend import cpus, import_openvino
+from components.inference.engine.settings import DTYPES
 
 LENGTHS = (32, 128, 512)
-MATRIX = 8192
+# Sides of the matrices whose product is the ceiling: as large as a GPU wants them, and as a CPU's cache bears them.
+GPU_MATRIX, CPU_MATRIX = 8192, 768
 SECONDS = 3.0
-ROWS = 200_000
+ROWS = {"cuda": 200_000, "cpu": 64}
 
 
 @dataclass(frozen=True)
 class Utilization:
-    """How well BERT-base uses the card.
+    """How well BERT-base uses the device.
 
     Attributes:
         case: What was computed.
         tokens_per_second: The speed.
-        share: Of the card's measured ceiling of matrix products; None where it was not measured.
+        share: Of the device's measured ceiling of matrix products; None where it was not measured.
         waiting: The share of time in which there was nothing to compute; None where batches were ready beforehand.
     """
 
@@ -37,13 +40,16 @@ class Utilization:
 
 def measure_utilization() -> list[Utilization]:
     """Measures batches of one length that lie ready, and the whole way from texts to answers."""
-    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    with tempfile.TemporaryDirectory(prefix="utilization-") as folder:
         language = Language()
         model = build_model(Path(folder) / "model", "BERT-base", language)
         classifier = TextClassifier(model)
-        texts = language.long(ROWS)
-        classifier.classify(texts[:4096])
-        ceiling = matrix_ceiling(torch.bfloat16 if classifier.precision == "bf16" else torch.float16)
+        texts = language.long(ROWS[kind])
+        classifier.classify(texts[: ROWS[kind] // 16])
+        ceiling = gpu_ceiling(DTYPES[classifier.precision]) if kind == "cuda" else 0.0
+        if classifier.backend == "openvino":
+            ceiling = cpu_ceiling()
         found = [_of_length(classifier, length, ceiling) for length in LENGTHS]
         before, waited = classifier.usage.tokens, classifier.usage.seconds["waiting"]
         start = time.perf_counter()
@@ -54,9 +60,9 @@ def measure_utilization() -> list[Utilization]:
         return [*found, Utilization("long texts, from text to answer", speed, None, waiting)]
 
 
-def matrix_ceiling(dtype: torch.dtype) -> float:
+def gpu_ceiling(dtype: torch.dtype) -> float:
     """Returns the most operations a second that the card reaches in products of large matrices."""
-    left, right = (torch.randn(MATRIX, MATRIX, device="cuda", dtype=dtype) for _ in range(2))
+    left, right = (torch.randn(GPU_MATRIX, GPU_MATRIX, device="cuda", dtype=dtype) for _ in range(2))
     best = 0.0
     for _ in range(5):
         torch.cuda.synchronize()
@@ -64,19 +70,41 @@ def matrix_ceiling(dtype: torch.dtype) -> float:
         for _ in range(20):
             left @ right
         torch.cuda.synchronize()
-        best = max(best, 20 * 2 * MATRIX**3 / (time.perf_counter() - start))
+        best = max(best, 20 * 2 * GPU_MATRIX**3 / (time.perf_counter() - start))
+    return best
+
+
+def cpu_ceiling() -> float:
+    """Returns the most operations a second that all cores reach in OpenVINO's fp32 products, each in its cache."""
+    ov = import_openvino()
+    streams = cpus()
+    product = ov.convert_model(
+        torch.nn.Linear(CPU_MATRIX, CPU_MATRIX).requires_grad_(False),
+        example_input=torch.zeros(1, CPU_MATRIX),
+        input=[ov.PartialShape([-1, CPU_MATRIX])],
+    )
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+    compiled = ov.Core().compile_model(product, "CPU", settings)
+    requests = ov.AsyncInferQueue(compiled, streams + 1)
+    left = np.ones((CPU_MATRIX, CPU_MATRIX), np.float32)
+    best = 0.0
+    for _ in range(5):
+        start, count = time.perf_counter(), 200
+        for _ in range(count):
+            requests.start_async([left], share_inputs=True)
+        requests.wait_all()
+        best = max(best, count * 2 * CPU_MATRIX**3 / (time.perf_counter() - start))
     return best
 
 
 def operations_of(length: int) -> float:
     """Returns the operations that the engine does for a token of a text of a length: matrix products only.
 
-    Of the last layer, only queries, keys, values and the attention: the rest is computed for one token of each text.
+    Without the last layer, of which one token of each text is computed.
     """
     size = SIZES["BERT-base"]
-    layer = 4 * size.width**2 + 2 * size.width * size.feed_forward
-    weights = (size.layers - 1) * layer + 3 * size.width**2
-    return 2 * weights + size.layers * 4 * length * size.width
+    weights = 4 * size.width**2 + 2 * size.width * size.feed_forward
+    return (size.layers - 1) * (2 * weights + 4 * length * size.width)
 
 
 def _of_length(classifier: TextClassifier, length: int, ceiling: float) -> Utilization:
@@ -96,12 +124,13 @@ def _of_length(classifier: TextClassifier, length: int, ceiling: float) -> Utili
     for answer in under_way:
         answer()
     speed = batches * rows * length / (time.perf_counter() - start)
-    return Utilization(f"texts of {length} tokens", speed, speed * operations_of(length) / ceiling, None)
+    share = speed * operations_of(length) / ceiling if ceiling else None
+    return Utilization(f"texts of {length} tokens", speed, share, None)
 
 
 def show_utilization(found: list[Utilization]) -> Table:
     """Returns the table."""
-    table = Table("BERT-base", "tokens/s", "of the ceiling (MFU)", "waiting", title="Use of the GPU")
+    table = Table("BERT-base", "tokens/s", "of the ceiling (MFU)", "waiting", title="Use of the device")
     for each in found:
         share, waiting = (f"{value:.0%}" if value is not None else "" for value in (each.share, each.waiting))
         table.add_row(each.case, f"{each.tokens_per_second:,.0f}", share, waiting)
