@@ -74,7 +74,9 @@ def build_model(folder: Path, size: str, language: Language, head: bool = True) 
     """
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     shape = SIZES[size]
     config = BertConfig(
         # As many as bert-base-uncased has, though fewer are used: the table's size is part of a model's memory.

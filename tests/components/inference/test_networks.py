@@ -20,6 +20,7 @@ from transformers import (
 
 from components.inference.engine.loading import LoadedModel
 from components.inference.engine.networks import ClassifierNetwork, EmbeddingNetwork
+from components.inference.engine.openvino_backend import tokens_for
 from components.inference.engine.torch_backend import COMPILED_WIDTHS, TorchBackend, tokens_that_fit
 
 SIZES = {"num_labels": 3, "vocab_size": 60, "pad_token_id": 0, "initializer_range": 0.5}
@@ -128,3 +129,11 @@ def test_compiled_graphs_are_few_and_answer_the_same():
 def test_as_many_tokens_as_fit(free, taken, expected):
     """Never fewer than one text has, and never more than keep the largest card busy."""
     assert tokens_that_fit(free, taken, 8192, 512) == expected
+
+
+@pytest.mark.parametrize(("width", "expected"), [(1536, 512), (3072, 256), (32, 1024), (100_000, 128)])
+def test_wide_models_get_small_batches_on_a_cpu(width, expected):
+    """MiniLM's and BERT-base's widths, for which it was measured, and the bounds."""
+    network = make_network("bert")
+    network.model.bert.encoder.layer[0].intermediate.dense = torch.nn.Linear(2, width)
+    assert tokens_for(network) == expected
