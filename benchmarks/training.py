@@ -270,7 +270,7 @@ def main() -> int:
 
     gpu = gpu_name()
     print(f"On {cpu_name()}{f' and {gpu}' if gpu else ''}. {warn_of_load()}", flush=True)
-    cases = [Case("short", 480, 120, 1)] if options.quick else [Case("long", 160, 64, 1), Case("short", 640, 400, 2)]
+    cases = [Case("short", 480, 120, 1)] if options.quick else [Case("long", 160, 64, 1), Case("short", 1600, 800, 2)]
     precisions = ["auto"] if gpu or not cpu_has_bf16() else ["auto", "bf16"]
     seeds = options.seeds or (1 if options.quick else 3)
     results = []

@@ -143,11 +143,12 @@ def convert(ov: Any, network: Network) -> Any:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             # Tracing warns of every shape that it takes for a constant; whether it was one, the first rows show.
             warnings.simplefilter("ignore")
+            # Models may know one token type only.
+            inputs = tuple(example * (name != "token_type_ids") for name in network.inputs)
+            # Traced here: OpenVINO would trace it twice, to see whether both are alike, which the first rows show too.
+            traced = torch.jit.trace(_Positional(network), inputs, strict=False, check_trace=False)
             return ov.convert_model(
-                _Positional(network),
-                # Models may know one token type only.
-                example_input=tuple(example * (name != "token_type_ids") for name in network.inputs),
-                input=[ov.PartialShape([-1, -1]) for _ in network.inputs],
+                traced, example_input=inputs, input=[ov.PartialShape([-1, -1]) for _ in network.inputs]
             )
     except Exception as error:  # noqa: BLE001 - tracing runs the model's code, which raises what it likes
         raise ConversionError(
