@@ -50,7 +50,7 @@ def choose_backend(
     if precision == "int8":
         checked = [arrays for arrays, _ in sample_rows(window, padding, INT8_ROWS, phase=0.75)]
     expected = np.concatenate([_in_fp32(computed, arrays) for arrays in checked])
-    computed.simplify(_tensors(computed, sample))
+    computed.simplify(_tensors(computed, sample), lean_masks=name != OPENVINO)
     if name == OPENVINO:
         backend = _with_openvino(computed, precision, settings, longest, window, padding)
     else:

@@ -55,11 +55,12 @@ class Network(torch.nn.Module):
         raise NotImplementedError
 
     @torch.inference_mode()
-    def simplify(self, arrays: list[torch.Tensor]) -> None:
+    def simplify(self, arrays: list[torch.Tensor], lean_masks: bool = True) -> None:
         """Leaves out of the computation what the answers do not need, as far as they stay the same.
 
         Args:
             arrays: Some texts, the longest first, as `forward` takes them.
+            lean_masks: Whether to look if the model bears them. What is converted has no use for them.
         """
         if arrays[0].shape[1] < SAMPLE_TOKENS:
             return
@@ -70,7 +71,7 @@ class Network(torch.nn.Module):
         if "attention_mask" in self.inputs:
             arrays[self.inputs.index("attention_mask")][-1, SAMPLE_TOKENS // 2 :] = 0
         expected, expected_longest = self(*arrays), self(*longest)
-        if "attention_mask" in self.inputs:
+        if lean_masks and "attention_mask" in self.inputs:
             self.lean_masks = True
             self.lean_masks = self._answers(arrays, expected) and self._answers(longest, expected_longest, padded=False)
         take_back = follow_first_token(self.model)
