@@ -11,12 +11,12 @@ from rich.table import Table
 
 from benchmarks.workload import SIZES, Language, build_model
 from components.inference.engine import TextClassifier
-from components.inference.engine.openvino_backend import cpus, import_openvino
-from components.inference.engine.settings import DTYPES
+from components.inference.engine.openvino_backend import cpus, hint_of, import_openvino, quantize
+from components.inference.engine.settings import DTYPES, cpu_has_bf16
 
 LENGTHS = (32, 128, 512)
-# Sides of the matrices whose product is the ceiling: as large as a GPU wants them, and as a CPU's cache bears them.
-GPU_MATRIX, CPU_MATRIX = 8192, 768
+# The side of the matrices whose product is a GPU's ceiling, and the tokens of those that are a CPU's.
+GPU_MATRIX, CPU_ROWS = 8192, 512
 SECONDS = 3.0
 ROWS = {"cuda": 200_000, "cpu": 64}
 
@@ -39,25 +39,34 @@ class Utilization:
 
 
 def measure_utilization() -> list[Utilization]:
-    """Measures batches of one length that lie ready, and the whole way from texts to answers."""
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    """Measures batches of one length that lie ready, and the whole way from texts to answers, in each precision."""
+    on_gpu = torch.cuda.is_available()
+    precisions = ("auto",) if on_gpu else ("auto", *(("bf16",) if cpu_has_bf16() else ()), "int8")
     with tempfile.TemporaryDirectory(prefix="utilization-") as folder:
         language = Language()
         model = build_model(Path(folder) / "model", "BERT-base", language)
-        classifier = TextClassifier(model)
-        texts = language.long(ROWS[kind])
-        classifier.classify(texts[: ROWS[kind] // 16])
-        ceiling = gpu_ceiling(DTYPES[classifier.precision]) if kind == "cuda" else 0.0
-        if classifier.backend == "openvino":
-            ceiling = cpu_ceiling()
-        found = [_of_length(classifier, length, ceiling) for length in LENGTHS]
-        before, waited = classifier.usage.tokens, classifier.usage.seconds["waiting"]
-        start = time.perf_counter()
-        classifier.classify(texts)
-        seconds = time.perf_counter() - start
-        speed = (classifier.usage.tokens - before) / seconds
-        waiting = (classifier.usage.seconds["waiting"] - waited) / seconds
-        return [*found, Utilization("long texts, from text to answer", speed, None, waiting)]
+        texts = language.long(ROWS["cuda" if on_gpu else "cpu"])
+        return [each for precision in precisions for each in _in_precision(model, precision, texts)]
+
+
+def _in_precision(model: Path, precision: str, texts: list[str]) -> list[Utilization]:
+    # Random weights have no accuracy to lose.
+    classifier = TextClassifier(model, precision=precision, tolerance=1.0)
+    classifier.classify(texts[: len(texts) // 4])
+    ceiling = 0.0
+    if torch.cuda.is_available():
+        ceiling = gpu_ceiling(DTYPES[classifier.precision])
+    elif classifier.backend == "openvino":
+        ceiling = cpu_ceiling(classifier.precision)
+    found = [_of_length(classifier, length, ceiling) for length in LENGTHS]
+    before, waited = classifier.usage.tokens, classifier.usage.seconds["waiting"]
+    start = time.perf_counter()
+    classifier.classify(texts)
+    seconds = time.perf_counter() - start
+    speed = (classifier.usage.tokens - before) / seconds
+    waiting = (classifier.usage.seconds["waiting"] - waited) / seconds
+    case = f"{classifier.precision}, long texts, from text to answer"
+    return [*found, Utilization(case, speed, None, waiting)]
 
 
 def gpu_ceiling(dtype: torch.dtype) -> float:
@@ -74,26 +83,28 @@ def gpu_ceiling(dtype: torch.dtype) -> float:
     return best
 
 
-def cpu_ceiling() -> float:
-    """Returns the most operations a second that all cores reach in OpenVINO's fp32 products, each in its cache."""
+def cpu_ceiling(precision: str) -> float:
+    """Returns the most operations a second that all cores reach in OpenVINO's products, each in its cache."""
     ov = import_openvino()
     streams = cpus()
-    product = ov.convert_model(
-        torch.nn.Linear(CPU_MATRIX, CPU_MATRIX).requires_grad_(False),
-        example_input=torch.zeros(1, CPU_MATRIX),
-        input=[ov.PartialShape([-1, CPU_MATRIX])],
-    )
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+    # The shapes of BERT-base's feed-forward layers. Two of them, since a single one is busy with its input and output.
+    width, wide = SIZES["BERT-base"].width, SIZES["BERT-base"].feed_forward
+    layers = torch.nn.Sequential(torch.nn.Linear(width, wide), torch.nn.Linear(wide, width)).requires_grad_(False)
+    product = ov.convert_model(layers, example_input=torch.zeros(1, width), input=[ov.PartialShape([-1, width])])
+    left = np.random.default_rng(0).standard_normal((CPU_ROWS, width), np.float32)
+    if precision == "int8":
+        product = quantize(product, [[left]])
+    hint = hint_of(precision)
+    settings = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
     compiled = ov.Core().compile_model(product, "CPU", settings)
     requests = ov.AsyncInferQueue(compiled, streams + 1)
-    left = np.ones((CPU_MATRIX, CPU_MATRIX), np.float32)
     best = 0.0
     for _ in range(5):
         start, count = time.perf_counter(), 200
         for _ in range(count):
             requests.start_async([left], share_inputs=True)
         requests.wait_all()
-        best = max(best, count * 2 * CPU_MATRIX**3 / (time.perf_counter() - start))
+        best = max(best, count * 4 * CPU_ROWS * width * wide / (time.perf_counter() - start))
     return best
 
 
@@ -125,7 +136,7 @@ def _of_length(classifier: TextClassifier, length: int, ceiling: float) -> Utili
         answer()
     speed = batches * rows * length / (time.perf_counter() - start)
     share = speed * operations_of(length) / ceiling if ceiling else None
-    return Utilization(f"texts of {length} tokens", speed, share, None)
+    return Utilization(f"{classifier.precision}, texts of {length} tokens", speed, share, None)
 
 
 def show_utilization(found: list[Utilization]) -> Table:

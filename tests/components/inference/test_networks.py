@@ -131,9 +131,19 @@ def test_as_many_tokens_as_fit(free, taken, expected):
     assert tokens_that_fit(free, taken, 8192, 512) == expected
 
 
-@pytest.mark.parametrize(("width", "expected"), [(1536, 512), (3072, 256), (32, 1024), (100_000, 128)])
-def test_wide_models_get_small_batches_on_a_cpu(width, expected):
+@pytest.mark.parametrize(
+    ("width", "precision", "expected"),
+    [
+        (1536, "fp32", 512),
+        (1536, "bf16", 1024),
+        (3072, "fp32", 256),
+        (3072, "int8", 512),
+        (32, "fp32", 1024),
+        (100_000, "fp32", 128),
+    ],
+)
+def test_wide_models_get_small_batches_on_a_cpu(width, precision, expected):
     """MiniLM's and BERT-base's widths, for which it was measured, and the bounds."""
     network = make_network("bert")
     network.model.bert.encoder.layer[0].intermediate.dense = torch.nn.Linear(2, width)
-    assert tokens_for(network) == expected
+    assert tokens_for(network, precision) == expected
