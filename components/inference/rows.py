@@ -18,7 +18,7 @@ from components.inference.resume import CHECKPOINTS, SAVE_EVERY_SECONDS, Answers
 from components.progress import Progress
 
 # Counted up when the same settings give other answers, so that no step goes on from an older release's state.
-STATE_VERSION = 2
+STATE_VERSION = 3
 # From so many rows on, a GPU has work for more than some twenty minutes, and compiling graphs takes a few.
 COMPILED_ROWS = 2_000_000
 
@@ -36,7 +36,7 @@ class RowAnswers:
 
     Attributes:
         resumed_rows: How many rows' answers were there already.
-        rows_per_second: The speed of this attempt, over what it computed.
+        rows_per_second: The speed of this attempt, over what it computed, without the time to start.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class RowAnswers:
                 if self._finished:
                     self._finished.add(answer)
                 yield read.popleft(), answer
-            self.rows_per_second = progress.speed
+            working = progress.elapsed - self._engine.usage.starting(self._engine.facts()["devices"])
+            self.rows_per_second = progress.done / max(working, 1e-9)
 
     def metadata(self) -> dict[str, Any]:
         """Returns what an artifact's metadata says of how the answers were computed."""

@@ -109,8 +109,11 @@ class Engine:
             if window is None:
                 break
             windows.append(window)
+            if self._backend is None:
+                with self.usage.measure("starting"):
+                    self._backend = self._begin(window)
             with self.usage.measure("computing"):
-                self._compute(window, under_way)
+                self._compute(self._backend, window, under_way)
             yield from self._finished(windows)
         yield from self._drain(windows, under_way)
 
@@ -127,8 +130,7 @@ class Engine:
             with self.usage.measure("writing"):
                 yield window.in_order()
 
-    def _compute(self, window: Window, under_way: deque[tuple[Window, Batch, Answer]]) -> None:
-        backend = self._backend or self._begin(window)
+    def _compute(self, backend: Backend, window: Window, under_way: deque[tuple[Window, Batch, Answer]]) -> None:
         batches = deque(backend.limits.cut(window.tokens.lengths))
         while batches:
             batch = batches.popleft()
@@ -155,12 +157,12 @@ class Engine:
 
     def _begin(self, window: Window) -> Backend:
         assert self._network is not None
-        self._backend = choose_backend(
+        backend = choose_backend(
             self._network, window, self._tokenizer.padding, self._settings, self._longest, self._labelled
         )
         self._network = None
-        self.backend, self.precision = self._backend.name, self._backend.precision
-        return self._backend
+        self.backend, self.precision = backend.name, backend.precision
+        return backend
 
     def _shrink(self, backend: Backend, failed: Batch) -> None:
         if failed.rows == 1:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # What happens beside the device's work (in a thread of its own), and what the device's work waits for.
-PARTS = ("reading", "tokenizing", "waiting", "computing", "writing")
+PARTS = ("starting", "reading", "tokenizing", "waiting", "computing", "writing")
 
 
 @dataclass
@@ -20,9 +20,10 @@ class Usage:
         computed_rows: The texts that went through the model: of identical texts in a window, one.
         tokens: The tokens of those, without padding.
         padded_tokens: The same with padding.
-        seconds: The seconds of each part. `reading` and `tokenizing` run in a thread beside the others; `waiting` is
-            the time in which there was no tokenized text to compute, `computing` that in which the device worked and
-            `writing` that in which the answers were used.
+        seconds: The seconds of each part. `starting` is the time in which the model was converted and compared with
+            fp32; `reading` and `tokenizing` run in a thread beside the others; `waiting` is the time in which there was
+            no tokenized text to compute, `computing` that in which the device worked and `writing` that in which the
+            answers were used.
         started: When the first text was asked for, in seconds of a clock that only grows.
     """
 
@@ -71,12 +72,20 @@ class Usage:
         shares = {part: round(seconds / elapsed / processes, 4) for part, seconds in self.seconds.items()}
         return {
             "tokens": self.tokens,
-            "tokens_per_second": round(self.tokens / elapsed, 1),
+            "tokens_per_second": round(self.tokens / max(elapsed - self.starting(processes), 1e-9), 1),
             "padding_share": round(self.padding_share, 4),
             "repeated_rows": self.rows - self.computed_rows,
             "time_shares": shares,
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         }
+
+    def starting(self, processes: int) -> float:
+        """Returns the seconds before the first batch, which say nothing about the speed of a longer run.
+
+        Args:
+            processes: How many engines ran at the same time.
+        """
+        return self.seconds["starting"] / processes
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all of it, for another process."""

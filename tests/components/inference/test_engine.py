@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from components.errors import InputError
 from components.inference.engine import TextClassifier, windows
 from components.inference.engine.prefetch import Prefetch
 from components.inference.engine.settings import cpu_has_bf16
+from components.inference.engine.usage import Usage
 from tests.tiny_model import build_tiny_model, train_tokenizer
 
 LABELS = ["billing", "error", "praise"]
@@ -85,6 +87,14 @@ def test_identical_texts_are_computed_once(model, expected):
     assert classifier.usage.metadata()["repeated_rows"] == 140 - different
 
 
+@pytest.mark.parametrize(("processes", "expected"), [(1, 50), (2, 100 / 6)])
+def test_speed_leaves_out_the_time_to_start(processes, expected):
+    """Of ten thousand seconds eight thousand went into starting, in one engine or in two at once."""
+    usage = Usage(tokens=100_000, started=time.monotonic() - 10_000)
+    usage.seconds["starting"] = 8_000.0
+    assert usage.metadata(processes)["tokens_per_second"] == pytest.approx(expected, rel=0.1)
+
+
 def test_memory_does_not_grow_with_the_stream(model, monkeypatch):
     """Windows are asked for as they are needed: two ahead, one on its way, one in the works."""
     classifier = TextClassifier(model, backend="torch")
@@ -103,8 +113,10 @@ def test_usage_says_where_the_time_went(model):
     classifier = TextClassifier(model)
     classifier.classify(make_texts(165))
     metadata = classifier.usage.metadata()
-    assert set(metadata["time_shares"]) == {"reading", "tokenizing", "waiting", "computing", "writing"}
-    assert 0 < metadata["time_shares"]["computing"] <= 1
+    shares = metadata["time_shares"]
+    assert set(shares) == {"starting", "reading", "tokenizing", "waiting", "computing", "writing"}
+    assert shares["starting"] > 0 and shares["computing"] > 0
+    assert 0.5 < sum(shares[part] for part in ("starting", "waiting", "computing", "writing")) <= 1
     assert classifier.usage.tokens == sum(
         min(len(ids), 128) for ids in AutoTokenizer.from_pretrained(model)(make_texts(165))["input_ids"]
     )
