@@ -12,12 +12,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +28,8 @@ from benchmarks.utilization import measure_utilization, show_utilization
 from benchmarks.workload import Language, build_model, cpu_name, gpu_name, spread_labels, warn_of_load
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128)
+GPU_BATCH_SIZES = (*BATCH_SIZES, 256, 512, 1024)
+MOST_SAMPLED = 8192
 FAR_SLOWER = 1.3
 
 
@@ -67,7 +70,8 @@ class Measurement:
         ratio: Against the rival's best batch size, in the same run.
         label_agreement: The share of rows with the rival's label; None for embeddings.
         logit_difference: The largest difference of a logit, or of an embedding's number.
-        peak_memory_mib: The most memory of the process while it ran (of the GPU, where there is one).
+        peak_memory_mib: The most memory of the process while it ran; on a GPU, what it took of its memory beside all
+            ways' weights.
         details: What else is known, such as the batch size or the share of padding.
     """
 
@@ -86,10 +90,13 @@ def measure(case: Case, folder: Path, device: str, rounds: int, say: Callable[[s
     texts = getattr(Language(seed=1), case.texts)(case.rows)
     rival = transformers_pipeline(folder, device) if case.head else sentence_transformers_encode(folder, device)
     name = "transformers.pipeline" if case.head else "sentence-transformers"
-    best = search_batch_size(rival, texts, say)
+    best = search_batch_size(rival, texts, GPU_BATCH_SIZES if device.startswith("cuda") else BATCH_SIZES, say)
     ways: dict[str, tuple[Answer, list[str]]] = {f"{name}, batch_size={best}": (rival(best), texts)}
     if best != 32:
         ways[f"{name}, batch_size=32"] = (rival(32), texts)
+    if case.head and device.startswith("cuda"):
+        # What of the difference is the precision.
+        ways[f"{name}, bf16, batch_size={best}"] = (transformers_pipeline(folder, device, torch.bfloat16)(best), texts)
     if case.naive:
         ways["one text at a time"] = (naive_loop(folder, device), texts[: case.naive])
     engines: dict[str, Any] = {}
@@ -109,13 +116,15 @@ def measure(case: Case, folder: Path, device: str, rounds: int, say: Callable[[s
     ]
 
 
-def search_batch_size(rival: Callable[[int], Answer], texts: list[str], say: Callable[[str], None]) -> int:
+def search_batch_size(
+    rival: Callable[[int], Answer], texts: list[str], sizes: Sequence[int], say: Callable[[str], None]
+) -> int:
     """Returns the rival's fastest batch size for texts, on a sample of them; the three fastest run a second time.
 
     Past the best size speed only falls, and the largest sizes take longest: after two that are far slower, no other one
     is tried.
     """
-    sample = texts[:: max(1, len(texts) // max(128, len(texts) // 4))]
+    sample = texts[:: max(1, len(texts) // min(max(128, len(texts) // 4), MOST_SAMPLED))]
     rival(1)(sample[:2])
 
     def seconds(batch_size: int) -> float:
@@ -124,7 +133,7 @@ def search_batch_size(rival: Callable[[int], Answer], texts: list[str], say: Cal
         return time.perf_counter() - start
 
     first: dict[int, float] = {}
-    for size in BATCH_SIZES:
+    for size in sizes:
         if len(first) > 2 and all(each > FAR_SLOWER * min(first.values()) for each in list(first.values())[-2:]):
             break
         first[size] = seconds(size)

@@ -4,7 +4,10 @@ import threading
 
 
 class PeakMemory:
-    """The largest memory of the process within a `with` block, asked every 20 ms; on a GPU that of the GPU."""
+    """The largest memory of the process within a `with` block, asked every 20 ms.
+
+    On a GPU it is what is taken of the GPU's memory beyond what was taken at the start, such as all ways' weights.
+    """
 
     def __init__(self, device: str):
         self._gpu = device.startswith("cuda")
@@ -18,6 +21,7 @@ class PeakMemory:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
 
         def watch() -> None:
             while not self._over.wait(0.02):
@@ -33,6 +37,6 @@ class PeakMemory:
         if self._gpu:
             import torch
 
-            self.mib = torch.cuda.max_memory_allocated() / 2**20
+            self.mib = (torch.cuda.max_memory_allocated() - self._before) / 2**20
         else:
             self._thread.join()

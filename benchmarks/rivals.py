@@ -13,11 +13,11 @@ from benchmarks.workload import LABELS
 Answer = Callable[[list[str]], np.ndarray]
 
 
-def transformers_pipeline(folder: Path, device: str) -> Callable[[int], Answer]:
-    """Returns `transformers.pipeline` for any batch size, with its defaults otherwise."""
+def transformers_pipeline(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> Callable[[int], Answer]:
+    """Returns `transformers.pipeline` for any batch size, with its defaults otherwise; fp32 is what was saved."""
     from transformers import pipeline
 
-    classify: Any = pipeline("text-classification", model=str(folder), device=device, top_k=None)
+    classify: Any = pipeline("text-classification", model=str(folder), device=device, dtype=dtype, top_k=None)
 
     def with_batches_of(batch_size: int) -> Answer:
         def answer(texts: list[str]) -> np.ndarray:

@@ -14,6 +14,9 @@ from emulator.stack import MissingToolError, find_pubsub_jar, pubsub_emulator
 
 BUCKET = "bucket"
 
+# cuBLAS asks for it once, at a process' first product: by the time that a test trains, others have multiplied.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 def require_tool(find):
     """Calls `find`; a missing tool skips the test with its reason, and fails it where REQUIRE_ALL=1 (as CI sets)."""

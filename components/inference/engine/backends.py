@@ -48,5 +48,11 @@ class Backend(Protocol):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tells whether torch found no memory, on a GPU, for its matrix library, or for the CPU's allocator."""
-    told = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    told = (
+        "can't allocate memory",
+        "CUDA error: out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        # What a new handle of cuBLAS says when the card is full.
+        "CUBLAS_STATUS_NOT_INITIALIZED",
+    )
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in told)

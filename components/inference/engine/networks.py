@@ -23,7 +23,7 @@ class Network(torch.nn.Module):
         inputs: The names of the arrays that it takes, in their order.
         lean_masks: Whether the model is given no attention mask where nothing is padded, and one of four dimensions
             where something is. From one of two dimensions transformers makes it anew in each call, and looks whether
-            anything is padded, for which a GPU is waited for. Only encoders bear it; see `simplify`.
+            anything is padded, for which a GPU is waited for. Only encoders without windows bear it; see `simplify`.
     """
 
     def __init__(self, loaded: LoadedModel):
@@ -71,7 +71,7 @@ class Network(torch.nn.Module):
         if "attention_mask" in self.inputs:
             arrays[self.inputs.index("attention_mask")][-1, SAMPLE_TOKENS // 2 :] = 0
         expected, expected_longest = self(*arrays), self(*longest)
-        if lean_masks and "attention_mask" in self.inputs:
+        if lean_masks and "attention_mask" in self.inputs and not has_windows(self.model.config):
             self.lean_masks = True
             self.lean_masks = self._answers(arrays, expected) and self._answers(longest, expected_longest, padded=False)
         take_back = follow_first_token(self.model)
@@ -86,6 +86,15 @@ class Network(torch.nn.Module):
             return False
         # Not "any greater": a comparison with NaN says no to both.
         return answer.shape == expected.shape and bool(((answer - expected).abs() <= SAME_ANSWER).all())
+
+
+def has_windows(config: Any) -> bool:
+    """Tells whether a model has layers that look at neighbouring tokens only, as ModernBERT's do.
+
+    A mask of four dimensions takes the place of their window. Texts that are shorter than it would not show that.
+    """
+    told = any(getattr(config, name, None) for name in ("sliding_window", "local_attention", "attention_window"))
+    return told or any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ())
 
 
 class ClassifierNetwork(Network):

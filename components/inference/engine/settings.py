@@ -11,6 +11,8 @@ from components.errors import InputError
 AUTO, TORCH, OPENVINO = "auto", "torch", "openvino"
 BACKENDS = (AUTO, TORCH, OPENVINO)
 PRECISIONS = (AUTO, "fp32", "bf16", "fp16", "int8")
+# The first compute capability with bf16 in its matrix units: Ampere's.
+BF16_MAJOR = 8
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -92,7 +94,7 @@ class EngineSettings:
 
 def gpu_precision(device: torch.device) -> str:
     """Returns the fastest precision of a GPU. T4 and V100 only emulate bf16, slowly: they get fp16."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if device.type == "cuda" and torch.cuda.get_device_properties(device).major < BF16_MAJOR:
         return "fp16"
     return "bf16"
 

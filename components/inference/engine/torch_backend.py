@@ -1,6 +1,7 @@
 """Computes batches with PyTorch: on a CPU one at a time, on a GPU ahead of the answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,15 +52,13 @@ class TorchBackend:
     ):
         self.precision, self._device = precision, device
         self.device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        self._network = network.to(device, DTYPES[precision])
+        self._network = cast(network.to(device), DTYPES[precision])
         self.graphs: set[tuple[int, int]] = set()
         self._compiled: Any = None
         on_gpu = device.type == "cuda"
         # While the GPU computes a batch, the next ones wait in its queue.
         self.depth = 4 if on_gpu else 0
-        if on_gpu and precision == "fp32":
-            # TF32: the matrix units' way to compute fp32, with fewer digits.
-            torch.set_float32_matmul_precision("high")
+        self._tf32 = on_gpu and precision == "fp32"
         tokens = self._find_budget(longest) if on_gpu else CPU_TOKENS
         # Matrix units of a GPU want sizes that 8 divides.
         self.limits = BatchLimits(tokens, batch_size, step=8 if on_gpu else 1, longest=longest)
@@ -87,7 +86,8 @@ class TorchBackend:
     @torch.inference_mode()
     def _start(self, arrays: Arrays, padded: bool) -> Answer:
         tensors = self._move([arrays[name] for name in self._network.inputs])
-        answer = self._run(tensors, padded)
+        with tf32(self._tf32):
+            answer = self._run(tensors, padded)
         if self._device.type != "cuda":
             return answer.cpu().numpy
         host = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
@@ -104,13 +104,20 @@ class TorchBackend:
     def _run(self, tensors: list[torch.Tensor], padded: bool) -> torch.Tensor:
         rows, width = tensors[0].shape
         # Only full batches: another number of rows would be one more graph to compile.
-        if self._compiled is None or rows != self.limits.rows_of(width):
-            answer: torch.Tensor = self._network(*tensors, padded=padded)
-            return answer
-        self.graphs.add((rows, width))
-        # One graph for both: with a mask, also where nothing is padded.
-        compiled: torch.Tensor = self._compiled(*tensors)
-        return compiled
+        if self._compiled is not None and rows == self.limits.rows_of(width):
+            self.graphs.add((rows, width))
+            try:
+                # One graph for both: with a mask, also where nothing is padded.
+                compiled: torch.Tensor = self._compiled(*tensors)
+                return compiled
+            except RuntimeError as error:
+                # Such as an image without a C compiler. A job is not lost for want of faster graphs.
+                if is_out_of_memory(error):
+                    raise
+                print(f"torch.compile fails ({str(error).strip()[:200]}): going on without it.", flush=True)
+                self._compiled = None
+        answer: torch.Tensor = self._network(*tensors, padded=padded)
+        return answer
 
     def _move(self, arrays: list[np.ndarray]) -> list[torch.Tensor]:
         if self._device.type != "cuda":
@@ -138,6 +145,37 @@ class TorchBackend:
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info(self._device)
         return tokens_that_fit(free, taken, rows * longest, longest)
+
+
+def cast(network: Network, dtype: torch.dtype) -> Network:
+    """Turns a network's numbers into a precision, all but the frequencies of rotary positions.
+
+    Rounded to the digits of bf16, they are wrong by half a turn at some hundred tokens' distance. transformers keeps
+    them in fp32, too, when it loads a model in half precision.
+    """
+    frequencies = [
+        (module, name, numbers)
+        for module in network.modules()
+        for name, numbers in module.named_buffers(recurse=False)
+        if name.endswith("inv_freq")
+    ]
+    network.to(dtype)
+    for module, name, numbers in frequencies:
+        setattr(module, name, numbers)
+    return network
+
+
+@contextmanager
+def tf32(wanted: bool) -> Iterator[None]:
+    """Computes fp32 in TF32 within a `with` block: the GPU's matrix units' way to do it, with fewer digits."""
+    before = torch.get_float32_matmul_precision()
+    if wanted:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        if wanted:
+            torch.set_float32_matmul_precision(before)
 
 
 def tokens_that_fit(free: int, taken: int, tokens: int, longest: int) -> int:

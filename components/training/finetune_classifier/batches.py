@@ -142,7 +142,7 @@ class EpochLoader(DataLoader[Any]):
         self.batch_sampler.set_epoch(epoch)
 
 
-def make_loader(rows: TrainingRows, batches: GlobalBatches, pin_memory: bool) -> EpochLoader:
+def make_loader(rows: TrainingRows, batches: GlobalBatches) -> EpochLoader:
     """Returns the loader of a process's shares.
 
     Padding some rows takes a fraction of a millisecond, less than handing them over from a worker process would.
@@ -151,7 +151,6 @@ def make_loader(rows: TrainingRows, batches: GlobalBatches, pin_memory: bool) ->
         rows,
         batch_sampler=batches,
         collate_fn=_only,
-        pin_memory=pin_memory,
         # Otherwise each pass draws a number from the generator that dropout depends on.
         generator=torch.Generator(),
     )

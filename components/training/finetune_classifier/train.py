@@ -252,13 +252,17 @@ def _make_trainer(folder: Path, job: Job, listen: OnEvaluation | None) -> Classi
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """Takes algorithms that add up in the same order each time, where a GPU has them."""
+    """Takes algorithms that add up in the same order each time, where a GPU has them.
+
+    Where it has none, `ClassifierTrainer` does without.
+    """
     if not torch.cuda.is_available():
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before: Any = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Attention's backward pass has such an algorithm, and takes it only where others are refused, not warned of.
+    torch.use_deterministic_algorithms(True)
     filled, torch.utils.deterministic.fill_uninitialized_memory = (  # type: ignore[attr-defined]
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
         False,

@@ -82,10 +82,13 @@ class ClassifierTrainer(Trainer):
         # DistributedDataParallel adds gradients up during the backward pass, and keeps a second copy of them.
         prepare = self.accelerator.prepare_model
         self.accelerator.prepare_model = lambda model, **rest: prepare(model, **{**rest, "evaluation_mode": True})
+        if self.args.world_size > 1:
+            # NCCL takes memory of its own at its first sum, which must not be when a batch has just filled the card.
+            dist.all_reduce(torch.zeros(BUCKET_NUMBERS if kind == "cuda" else 1, device=self.args.device))
 
     def get_train_dataloader(self) -> EpochLoader:
         """Returns this process's shares; Trainer's own loader would share them out a second time."""
-        return make_loader(self._data.rows, self._data.batches, pin_memory=self.args.device.type == "cuda")
+        return make_loader(self._data.rows, self._data.batches)
 
     def training_step(
         self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None
@@ -106,6 +109,8 @@ class ClassifierTrainer(Trainer):
         inputs, lengths = {name: values[order] for name, values in inputs.items()}, lengths[order]
         while True:
             loss, failed = self._try_parts(inputs, self.limits.cut(lengths.numpy()))
+            if failed and torch.cuda.is_available():
+                torch.cuda.empty_cache()
             worst = self._largest_of_processes(0 if failed is None else 2 if failed.rows == 1 else 1)
             if not worst:
                 break
@@ -146,13 +151,25 @@ class ClassifierTrainer(Trainer):
             try:
                 loss += self._learn({name: values[part.start : part.stop] for name, values in inputs.items()})
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if is_out_of_memory(error):
+                    return loss, part
+                if not _has_no_fixed_order(error):
                     raise
-                return loss, part
+                torch.use_deterministic_algorithms(True, warn_only=True)
+                print(
+                    "finetune_classifier: the GPU adds up some of the model's numbers in any order, so that two runs "
+                    f"differ in the last digits ({str(error).splitlines()[0][:100]})",
+                    flush=True,
+                )
+                self._classifier.zero_grad()
+                return self._try_parts(inputs, parts)
         return loss, None
 
     def _learn(self, part: dict[str, torch.Tensor]) -> torch.Tensor:
-        part = self._prepare_inputs(trim(part, self._data.padding.left))
+        part = trim(part, self._data.padding.left)
+        if self.args.device.type == "cuda":
+            # Out of memory that the GPU reads by itself, so that Python goes on with the next part.
+            part = {name: values.pin_memory().to(self.args.device, non_blocking=True) for name, values in part.items()}
         labels, scales = part.pop("labels"), part.pop("scales")
         logits = self._classifier(**part).logits.float()
         losses = cross_entropy(logits, labels, reduction="none", label_smoothing=self._label_smoothing)
@@ -167,8 +184,6 @@ class ClassifierTrainer(Trainer):
                 "Give a smaller max_length, a smaller base model, or a machine with more memory.",
             )
         self._classifier.zero_grad()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         self.limits = self.limits.halved(tried)
         if self.is_world_process_zero():
             print(
@@ -240,6 +255,11 @@ def no_number(which: str) -> InputError:
         f"The {which} loss is no number any more (NaN): the weights have grown out of all bounds.",
         "Give a lower learning_rate or a longer warmup_share; on a card without bf16, precision fp32 may help too.",
     )
+
+
+def _has_no_fixed_order(error: RuntimeError) -> bool:
+    strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+    return strict and "deterministic" in str(error).lower()
 
 
 def _buckets(gradients: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

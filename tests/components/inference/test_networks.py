@@ -12,6 +12,8 @@ from transformers import (
     ElectraForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
     XLNetConfig,
@@ -31,6 +33,10 @@ MODELS = {
     "electra": (ElectraForSequenceClassification, ElectraConfig(**SIZES, **WIDE, embedding_size=16)),
     "distilbert": (DistilBertForSequenceClassification, DistilBertConfig(**SIZES, dim=16, n_layers=2, n_heads=2)),
     "gpt2": (GPT2ForSequenceClassification, GPT2Config(**SIZES, n_embd=16, n_layer=2, n_head=2)),
+    "modernbert": (
+        ModernBertForSequenceClassification,
+        ModernBertConfig(**SIZES, **WIDE | {"num_hidden_layers": 4}, local_attention=6),
+    ),
     "xlnet": (XLNetForSequenceClassification, XLNetConfig(**SIZES, d_model=16, n_layer=2, n_head=2, d_inner=32)),
 }
 
@@ -80,6 +86,15 @@ def test_models_that_need_it_all_keep_it():
     assert found["gpt2"] == (False, 0)
 
 
+def test_what_holds_for_short_texts_is_not_taken_to_hold_for_long_ones():
+    """ModernBERT's local layers look three tokens around; four tokens do not show what a global mask would change."""
+    plain, simple = make_network("modernbert"), make_network("modernbert")
+    simple.simplify(make_batch([4, 3]))
+    batch = make_batch([40, 25], seed=1)
+    with torch.inference_mode():
+        torch.testing.assert_close(simple(*batch, padded=True), plain(*batch), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("pooling", "hooks"), [("mean", 0), ("cls", 1)])
 def test_an_embedding_of_all_tokens_needs_all_of_them(pooling, hooks):
     network, plain = make_network("bert", pooling), make_network("bert", pooling)
@@ -88,6 +103,37 @@ def test_an_embedding_of_all_tokens_needs_all_of_them(pooling, hooks):
     batch = make_batch([12, 5, 1], seed=1)
     with torch.inference_mode():
         torch.testing.assert_close(network(*batch), plain(*batch), atol=1e-5, rtol=1e-5)
+
+
+def test_rotary_frequencies_keep_their_digits_in_half_precision():
+    network = make_network("modernbert")
+    before = {name: numbers.clone() for name, numbers in network.named_buffers() if name.endswith("inv_freq")}
+    backend = TorchBackend(network, torch.device("cpu"), "bf16", 100)
+    after = dict(network.named_buffers())
+    assert before and all(torch.equal(after[name], numbers) for name, numbers in before.items())
+    assert {weights.dtype for weights in network.parameters()} == {torch.bfloat16}
+    ids, mask = make_batch([60, 30])
+    answer = backend.start({"input_ids": ids.numpy(), "attention_mask": mask.numpy()}, True)()
+    with torch.inference_mode():
+        np.testing.assert_allclose(answer, make_network("modernbert")(ids, mask), atol=0.2)
+
+
+def test_a_graph_that_cannot_be_compiled_does_not_cost_the_job(capsys):
+    def compile_with(network, **options):
+        def fails(*tensors):
+            raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
+
+        return fails
+
+    backend = TorchBackend(
+        make_network("bert"), torch.device("cpu"), "fp32", 100, compiled=True, compile_with=compile_with
+    )
+    ids, mask = make_batch([16] * backend.limits.rows_of(16))
+    for _ in range(2):
+        answer = backend.start({"input_ids": ids.numpy(), "attention_mask": mask.numpy()}, False)()
+        with torch.inference_mode():
+            np.testing.assert_allclose(answer, make_network("bert")(ids, mask), atol=1e-4)
+    assert capsys.readouterr().out.count("going on without it") == 1
 
 
 def test_compiled_graphs_are_few_and_answer_the_same():

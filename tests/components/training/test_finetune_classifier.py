@@ -121,6 +121,27 @@ def test_out_of_memory_takes_fewer_rows_at_once_with_the_same_result(data, tmp_p
     assert largest_difference(tmp_path / "small", tmp_path / "expected") < 2e-5
 
 
+def test_a_model_without_a_fixed_order_is_trained_all_the_same(data, tmp_path, monkeypatch, capsys):
+    """As an operation does on a GPU that adds up in any order, in the middle of a step."""
+    expected = train(data, tmp_path / "expected")
+    forward = BertForSequenceClassification.forward
+
+    def strict(self, *arguments, **inputs):
+        if not torch.is_deterministic_algorithms_warn_only_enabled():
+            self.classifier.weight.grad = torch.ones_like(self.classifier.weight)
+            raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set ...")
+        return forward(self, *arguments, **inputs)
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", strict)
+    torch.use_deterministic_algorithms(True)
+    try:
+        result = train(data, tmp_path / "lenient")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "in any order" in capsys.readouterr().out
+    assert result.metrics["loss"] == expected.metrics["loss"]
+
+
 def test_a_single_row_that_does_not_fit_is_an_error_that_says_what_to_do(data, tmp_path, monkeypatch):
     limit_memory(monkeypatch, 0)
     with pytest.raises(InputError, match="smaller max_length"):
