@@ -4,6 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+# A window's last batch has any number of texts. Filled up to a number of so few binary digits it has at most a quarter
+# more, and there are few shapes: what computes a shape for the first time keeps something of each.
+ROW_DIGITS = 3
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -78,6 +82,16 @@ class BatchLimits:
         rows = max(1, self.tokens // width)
         return min(rows, self.rows) if self.rows else rows
 
+    def filled(self, batch: Batch) -> int:
+        """Returns how many rows a batch has that is filled up with copies of its last text, so that shapes are few."""
+        return min(self.rows_of(batch.width), round_up(batch.rows, ROW_DIGITS))
+
     def halved(self, failed: Batch) -> "BatchLimits":
         """Returns the limits after a batch did not fit into memory."""
         return replace(self, tokens=max(1, failed.size // 2))
+
+
+def round_up(number: int, digits: int) -> int:
+    """Returns the next number that has no more than so many binary digits, but for zeros behind them."""
+    unit = 1 << max(0, number.bit_length() - digits)
+    return -(-number // unit) * unit

@@ -15,7 +15,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from components.inference.engine.backends import Answer, Arrays
-from components.inference.engine.batching import BatchLimits
+from components.inference.engine.batching import BatchLimits, round_up
 from components.inference.engine.networks import Network
 from components.inference.engine.settings import cpu_has_bf16
 
@@ -25,6 +25,9 @@ from components.inference.engine.settings import cpu_has_bf16
 # bf16 and int8 BERT-base is as fast from 256 to 512, and MiniLM is 2 to 9 % faster with 1,024 than with 512.
 BATCH_BYTES = 3 * 1024**2
 FEWEST_TOKENS, MOST_TOKENS = 128, 1024
+# OpenVINO keeps kernels of each shape that it has seen, MiniLM's take 0.7 MiB, and 4 MiB in int8: widths have so many
+# binary digits. Up to 32 (int8) or 64 that is every width; then it is a hundredth more padding, or two in int8.
+WIDTH_DIGITS, INT8_WIDTH_DIGITS = 6, 5
 # Each stream computes a batch of its own. More of them only keep more batches in memory.
 MOST_STREAMS = 16
 
@@ -64,7 +67,9 @@ class OpenVinoBackend:
     ):
         ov = import_openvino()
         self.precision, self._inputs = precision, network.inputs
-        self.limits = BatchLimits(tokens_for(network, precision), batch_size, longest=longest)
+        self.limits = BatchLimits(
+            tokens_for(network, precision), batch_size, longest=longest, widths=widths_for(precision, longest)
+        )
         model = convert(ov, network)
         if precision == "int8":
             model = quantize(model, [self._ordered(arrays) for arrays in calibration or []])
@@ -107,6 +112,12 @@ def tokens_for(network: Network, precision: str) -> int:
     # What is beside the products of int8 is wider than they are.
     size = 4 if precision == "fp32" else 2
     return min(max(BATCH_BYTES // (size * widest), FEWEST_TOKENS), MOST_TOKENS)
+
+
+def widths_for(precision: str, longest: int) -> tuple[int, ...]:
+    """Returns the widths that batches may have."""
+    digits = INT8_WIDTH_DIGITS if precision == "int8" else WIDTH_DIGITS
+    return (*(width for width in range(1, longest) if round_up(width, digits) == width), longest)
 
 
 def hint_of(precision: str) -> str:

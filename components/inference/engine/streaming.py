@@ -134,7 +134,8 @@ class Engine:
         batches = deque(backend.limits.cut(window.tokens.lengths))
         while batches:
             batch = batches.popleft()
-            arrays = window.tokens.pad(batch.start, batch.stop, batch.width, self._tokenizer.padding)
+            rows = backend.limits.filled(batch)
+            arrays = window.tokens.pad(batch.start, batch.stop, batch.width, self._tokenizer.padding, rows)
             tokens = int(window.tokens.offsets[batch.stop] - window.tokens.offsets[batch.start])
             try:
                 answer = backend.start(arrays, padded=tokens < batch.size)
@@ -146,7 +147,7 @@ class Engine:
                 continue
             self.usage.computed_rows += batch.rows
             self.usage.tokens += tokens
-            self.usage.padded_tokens += batch.size
+            self.usage.padded_tokens += rows * batch.width
             under_way.append((window, batch, answer))
             while len(under_way) > backend.depth:
                 self._collect(under_way)

@@ -44,14 +44,16 @@ class Tokens:
         places = np.repeat(self.offsets[order] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return Tokens(self.ids[places], None if self.types is None else self.types[places], offsets)
 
-    def pad(self, start: int, stop: int, width: int, padding: "Padding") -> dict[str, np.ndarray]:
-        """Returns some texts as the arrays that a model takes: int64, (texts, width).
+    def pad(self, start: int, stop: int, width: int, padding: "Padding", rows: int = 0) -> dict[str, np.ndarray]:
+        """Returns some texts as the arrays that a model takes: int64, (texts or rows, width).
 
         Args:
             start: The first text.
             stop: The text behind the last one.
             width: At least the tokens of the longest of them.
             padding: What stands where a text has ended.
+            rows: Where there are fewer texts, the last one stands in so many rows' rest. A row without any text would
+                give no number, which a model may spread.
         """
         lengths = self.lengths[start:stop, None]
         columns = np.arange(width)
@@ -67,6 +69,9 @@ class Tokens:
             else:
                 arrays[name] = np.full(mask.shape, padding.token_type, dtype=np.int64)
                 arrays[name][mask] = 0 if self.types is None else self.types[here]
+        missing = rows - (stop - start)
+        if missing > 0:
+            return {name: np.pad(array, ((0, missing), (0, 0)), mode="edge") for name, array in arrays.items()}
         return arrays
 
 

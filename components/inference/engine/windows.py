@@ -41,7 +41,7 @@ class Window:
         """Keeps the answer to a batch, and returns how many texts of the window that answers."""
         if self.answers is None:
             self.answers = np.empty((len(self.counts), answer.shape[1]), dtype=np.float32)
-        self.answers[batch.start : batch.stop] = answer
+        self.answers[batch.start : batch.stop] = answer[: batch.rows]
         self.left -= batch.rows
         return int(self.counts[batch.start : batch.stop].sum())
 

@@ -22,6 +22,8 @@ from transformers import (
 
 from components.errors import InputError
 from components.inference.engine import TextClassifier, windows
+from components.inference.engine.batching import BatchLimits
+from components.inference.engine.openvino_backend import widths_for
 from components.inference.engine.prefetch import Prefetch
 from components.inference.engine.settings import cpu_has_bf16
 from components.inference.engine.usage import Usage
@@ -29,6 +31,10 @@ from tests.tiny_model import build_tiny_model, train_tokenizer
 
 LABELS = ["billing", "error", "praise"]
 WORDS = [*("the", "invoice", "was", "charged", "twice", "and", "printer"), *("thanks", "for", "great", "quick", "help")]
+
+
+# The rows that a batch may have besides those of a full one.
+FILLED = [most << zeros for zeros in range(9) for most in range(1, 8)]
 
 
 def make_texts(count: int, longest: int = 150) -> list[str]:
@@ -59,8 +65,6 @@ def classifier(model, request):
 @settings(max_examples=15, deadline=None)
 @given(order=st.permutations(range(40)), tokens=st.integers(1, 4000), rows=st.integers(0, 9))
 def test_order_and_batches_change_no_answer(classifier, expected, order, tokens, rows):
-    from components.inference.engine.batching import BatchLimits
-
     texts = make_texts(165)
     classifier.engine._backend.limits = BatchLimits(tokens, rows)
     answers = classifier.classify([texts[number] for number in order])
@@ -76,6 +80,31 @@ def test_windows_come_back_in_their_order(classifier, expected, cuts, ahead):
     answers = list(classifier.stream(iter(parts), ahead))
     assert [len(answer) for answer in answers] == [len(part) for part in parts if part]
     np.testing.assert_allclose(np.concatenate(answers), expected, atol=1e-5)
+
+
+def test_shapes_are_few_however_many_windows_there_are(model):
+    """What computes a shape for the first time keeps some memory of each: 100 windows would leave 100 last batches."""
+    classifier = TextClassifier(model)
+    classifier.classify(make_texts(2))
+    shapes, backend = set(), classifier.engine._backend
+    start = backend.start
+    backend.start = lambda arrays, padded: shapes.add(arrays["input_ids"].shape) or start(arrays, padded)
+    texts = [" ".join(["the"] * (1 + number % 7) + [WORDS[number % 12]]) for number in range(6000)]
+    rng = np.random.default_rng(0)
+    for count in rng.integers(1, 300, 100):
+        classifier.classify(rng.choice(texts, size=int(count)).tolist())
+    rows_of = backend.limits.rows_of
+    kinds = {(rows, width) for width in range(1, 12) for rows in (rows_of(width), *FILLED) if rows <= rows_of(width)}
+    assert shapes <= kinds
+
+
+@pytest.mark.parametrize(("precision", "most", "share"), [("fp32", 160, 1 / 32), ("int8", 96, 1 / 16)])
+def test_widths_are_few_and_pad_little(precision, most, share):
+    widths = widths_for(precision, 500)
+    limits = BatchLimits(1024, longest=500, widths=widths)
+    assert len(widths) <= most and widths[-1] == 500
+    for length in range(1, 501):
+        assert length <= limits.width_of(length) <= min(500, length * (1 + share))
 
 
 def test_identical_texts_are_computed_once(model, expected):

@@ -26,9 +26,9 @@ from components.inference.engine import windows
 windows.WINDOW_ROWS = 40
 from components.inference.engine import streaming
 compute = streaming.Engine._compute
-def slowly(self, window, under_way):
+def slowly(self, *given):
     time.sleep(0.15)
-    compute(self, window, under_way)
+    compute(self, *given)
 streaming.Engine._compute = slowly
 from components.inference.classify_text.classify import classify
 dataset, model, out, state = sys.argv[1:]

@@ -117,6 +117,8 @@ def test_batches_hold_every_text_once_and_keep_to_their_limits(lengths, tokens, 
     for batch in batches:
         assert batch.width >= lengths[batch.start] and (batch.rows == 1 or batch.size <= tokens)
         assert not rows or batch.rows <= rows
+        filled = limits.filled(batch)
+        assert batch.rows <= filled <= 1.25 * batch.rows and filled <= limits.rows_of(batch.width)
         assert batch.width in widths if widths else batch.width % step == 0 or batch.width == 512
 
 
@@ -127,8 +129,11 @@ def test_batches_hold_every_text_once_and_keep_to_their_limits(lengths, tokens, 
 def test_a_window_gives_each_text_its_own_answer(fast, texts):
     window = make_window(texts, fast)
     assert (np.diff(window.tokens.lengths) <= 0).all() and window.counts.sum() == len(texts)
-    for batch in BatchLimits(64).cut(window.tokens.lengths):
-        arrays = window.tokens.pad(batch.start, batch.stop, batch.width, fast.padding)
+    limits = BatchLimits(64)
+    for batch in limits.cut(window.tokens.lengths):
+        rows = limits.filled(batch)
+        arrays = window.tokens.pad(batch.start, batch.stop, batch.width, fast.padding, rows)
+        assert {array.shape for array in arrays.values()} == {(rows, batch.width)}
         # An answer that tells texts apart: the sum of the ids, without padding.
         window.take(batch, (arrays["input_ids"] * arrays["attention_mask"]).sum(axis=1, keepdims=True))
     expected = [fast.tokenize([text]).ids.sum() for text in texts]
