@@ -75,8 +75,15 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     table = Table("metric", "value", title="Metrics", title_justify="left")
     for name, value in sorted(metrics.items()):
         if isinstance(value, int | float):
-            table.add_row(name, f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}")
+            table.add_row(name, _format(value))
     return table
+
+
+def _format(value: float) -> str:
+    """Returns counts whole, scores with four decimals, and what is large, such as a speed, with one."""
+    if float(value).is_integer() and abs(value) > 1:
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4f}"
 
 
 def rows_table(title: str, columns: Iterable[str], rows: Iterable[Mapping[str, Any]], width: int) -> Table:
